@@ -1,0 +1,19 @@
+//! The activity: ordinary Rust, free to do what a workflow must not.
+
+use shared::Input;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// The activities of this sample.
+pub struct HelloActivities;
+
+#[activities]
+impl HelloActivities {
+    /// Greets `name`.
+    // Without a name of its own the type would be `HelloActivities::greet`, in Rust alone.
+    #[activity(name = "greet")]
+    pub async fn greet(_ctx: ActivityContext, name: Input<String>) -> Result<String, ActivityError> {
+        let name = name.valid()?;
+        Ok(format!("Hello, {name}!"))
+    }
+}

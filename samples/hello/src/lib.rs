@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod workflows;
+
+use activities::HelloActivities;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::HelloWorkflow;
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "hello-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<HelloWorkflow>()?
+        .register_activities(HelloActivities)
+        .build())
+}

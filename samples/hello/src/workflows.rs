@@ -1,0 +1,22 @@
+//! The workflow: what is to happen, in order, whatever dies on the way.
+
+use crate::activities::HelloActivities;
+use shared::Input;
+use std::time::Duration;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
+
+/// Has `greet` greet whom it is given.
+#[workflow]
+#[derive(Default)]
+pub struct HelloWorkflow;
+
+#[workflow_methods]
+impl HelloWorkflow {
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, name: Input<String>) -> WorkflowResult<String> {
+        let name = name.valid()?;
+        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
+        Ok(ctx.execute_activity(HelloActivities::greet, name, options).await?)
+    }
+}

@@ -1,0 +1,288 @@
+//! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
+
+use anyhow::{Context, anyhow, bail};
+use futures::future::BoxFuture;
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
+use temporalio_client::{
+    Client, ClientOptions, ConnectionOptions, GrpcCompression, TlsOptions,
+    envconfig::{ClientConfigProfile, DataSource, LoadClientConfigProfileOptions},
+    errors::ClientConnectError,
+};
+use temporalio_common::envconfig::load_client_config_profile;
+
+/// The longest that [`ConnectionArgs::connect`] takes. The SDK has no limit of its own: a host
+/// that drops packets, or a peer that accepts and says nothing, would hold it for ever.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+const DEFAULT_ADDRESS: &str = "localhost:7233";
+
+/// Variables that other SDKs or the CLI obey and the Rust client reads without effect, or not at
+/// all; each with what to do instead. Going on would mean less security than was asked for.
+const DROPPED: [(&str, &str); 6] = [
+    ("TEMPORAL_CODEC_ENDPOINT", "the Rust client has no remote codec; give it a payload codec in code"),
+    ("TEMPORAL_CODEC_AUTH", "the Rust client has no remote codec; give it a payload codec in code"),
+    ("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION", "the Rust client always verifies; set TEMPORAL_TLS_SERVER_CA_CERT_PATH and TEMPORAL_TLS_SERVER_NAME"),
+    ("TEMPORAL_TLS_CERT", "its name is TEMPORAL_TLS_CLIENT_CERT_PATH"),
+    ("TEMPORAL_TLS_KEY", "its name is TEMPORAL_TLS_CLIENT_KEY_PATH"),
+    ("TEMPORAL_TLS_CA", "its name is TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+];
+
+/// Flags for the connection. Each stands for the variable that it names and wins over it; what
+/// neither sets comes from the profile in `temporal.toml`. An API key has no flag, because flags
+/// show in the process list: set `TEMPORAL_API_KEY`.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Server, as host:port or URL [env: TEMPORAL_ADDRESS] [default: localhost:7233]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<String>,
+
+    /// Namespace [env: TEMPORAL_NAMESPACE] [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// Profile in temporal.toml [env: TEMPORAL_PROFILE] [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Client certificate, PEM [env: TEMPORAL_TLS_CLIENT_CERT_PATH]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert_path: Option<String>,
+
+    /// Key of the client certificate, PEM [env: TEMPORAL_TLS_CLIENT_KEY_PATH]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key_path: Option<String>,
+
+    /// CA of the server's certificate, PEM [env: TEMPORAL_TLS_SERVER_CA_CERT_PATH]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca_path: Option<String>,
+
+    /// Name in the server's certificate [env: TEMPORAL_TLS_SERVER_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+}
+
+impl ConnectionArgs {
+    /// Connects, or says within [`CONNECT_TIMEOUT`] why not.
+    ///
+    /// # Errors
+    /// As [`ConnectionArgs::load`]; and when no Temporal server answers, in which case the error
+    /// names the address, whether TLS was on, the variables that are set, and what to do.
+    pub fn connect(&self) -> BoxFuture<'_, anyhow::Result<Client>> {
+        // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
+        // into every binary that awaits it, half a minute for each.
+        Box::pin(async {
+            let (connection, client) = self.load()?;
+            connect(connection, client).await
+        })
+    }
+
+    /// The SDK's options as flags, environment and profile give them, to change before
+    /// [`Client::connect`].
+    ///
+    /// # Errors
+    /// On a setting that cannot be read, that contradicts another, or that the Rust client would
+    /// drop in silence. The error names the variable or the file, never a value that is secret.
+    pub fn load(&self) -> anyhow::Result<(ConnectionOptions, ClientOptions)> {
+        self.load_from(environment()?)
+    }
+
+    fn load_from(
+        &self,
+        mut env: HashMap<String, String>,
+    ) -> anyhow::Result<(ConnectionOptions, ClientOptions)> {
+        self.apply_to(&mut env);
+        refuse_dropped(&env)?;
+        let options = LoadClientConfigProfileOptions::default();
+        // The SDK's error is neither Send nor Sync, so `?` cannot carry it.
+        let mut profile = load_client_config_profile(options, Some(&env))
+            .map_err(|error| anyhow!("{error}"))
+            .context("cannot load the connection settings from TEMPORAL_* and temporal.toml")?;
+        check(&profile)?;
+        let namespace = profile.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        read_files(&mut profile)?;
+        let has_tls_settings = profile.tls.is_some();
+        let mut connection = ConnectionOptions::try_from(profile)
+            .map_err(|error| anyhow!("{error}"))
+            .context("the connection settings do not fit together")?;
+        refuse_plaintext(&connection, has_tls_settings)?;
+        if connection.target.scheme() == "https" && connection.tls_options.is_none() {
+            connection.tls_options = Some(TlsOptions::default());
+        }
+        connection.connect_timeout = Some(CONNECT_TIMEOUT);
+        if is_loopback(&connection) {
+            // Compressing what never leaves the machine costs a quarter of a worker's CPU time.
+            connection.grpc_compression = GrpcCompression::None;
+        }
+        Ok((connection, ClientOptions::new(namespace).build()))
+    }
+
+    /// A flag is the same as its variable, and wins.
+    fn apply_to(&self, env: &mut HashMap<String, String>) {
+        let flags = [
+            ("TEMPORAL_ADDRESS", &self.address),
+            ("TEMPORAL_NAMESPACE", &self.namespace),
+            ("TEMPORAL_PROFILE", &self.profile),
+            ("TEMPORAL_TLS_CLIENT_CERT_PATH", &self.tls_cert_path),
+            ("TEMPORAL_TLS_CLIENT_KEY_PATH", &self.tls_key_path),
+            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &self.tls_ca_path),
+            ("TEMPORAL_TLS_SERVER_NAME", &self.tls_server_name),
+        ];
+        for (name, value) in flags {
+            if let Some(value) = value {
+                env.insert(name.to_owned(), value.clone());
+                // Both a file and its contents would be an error.
+                env.remove(&name.replace("_PATH", "_DATA")).filter(|_| name.ends_with("_PATH"));
+            }
+        }
+    }
+}
+
+async fn connect(connection: ConnectionOptions, client: ClientOptions) -> anyhow::Result<Client> {
+    let (host, tls) = (address(&connection), connection.tls_options.is_some());
+    let local = is_loopback(&connection);
+    // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Client::connect(connection, client));
+    let reason = match connecting.await {
+        Ok(Ok(client)) => return Ok(client),
+        Ok(Err(error)) => root_cause(&error),
+        Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+    };
+    let advice = match (tls, local) {
+        (true, _) => "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate",
+        (false, true) => "start a server with `make server`, or say where one is with TEMPORAL_ADDRESS",
+        (false, false) => "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)",
+    };
+    let tls = if tls { "on" } else { "off" };
+    bail!("cannot connect to Temporal at {host} (TLS {tls}): {reason}; {advice}; set now: {}", names_set())
+}
+
+/// The `TEMPORAL_*` variables that are not empty: compose files and CI pass empty ones, which the
+/// SDK takes for an address or a key.
+fn environment() -> anyhow::Result<HashMap<String, String>> {
+    let mut env = HashMap::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("TEMPORAL_")) else {
+            continue;
+        };
+        let value = value.into_string().map_err(|_| anyhow!("{name} is not UTF-8"))?;
+        if !value.is_empty() {
+            env.insert(name.to_owned(), value);
+        }
+    }
+    Ok(env)
+}
+
+fn refuse_dropped(env: &HashMap<String, String>) -> anyhow::Result<()> {
+    let off = |value: &str| ["0", "false"].contains(&value.to_lowercase().as_str());
+    for (name, instead) in DROPPED {
+        if env.get(name).is_some_and(|value| !off(value)) {
+            bail!("{name} is set, but would be ignored: {instead}; unset it");
+        }
+    }
+    if let Some(value) = env.get("TEMPORAL_TLS")
+        && !["0", "1", "false", "true"].contains(&value.to_lowercase().as_str())
+    {
+        bail!("TEMPORAL_TLS is neither true nor false: `{value}`");
+    }
+    if let Some(file) = env.get("TEMPORAL_CONFIG_FILE")
+        && !std::path::Path::new(file).is_file()
+    {
+        bail!("TEMPORAL_CONFIG_FILE names no file: {file}");
+    }
+    Ok(())
+}
+
+fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
+    if profile.codec.is_some() {
+        bail!("the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code");
+    }
+    if let Some(address) = &profile.address
+        && !address.contains("://")
+        && !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    {
+        bail!("the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); Temporal's is usually 7233");
+    }
+    let Some(tls) = &profile.tls else { return Ok(()) };
+    if tls.disable_host_verification {
+        bail!("the profile in temporal.toml disables host verification, which the Rust client always does; remove it and set server_ca_cert_path and server_name");
+    }
+    match (&tls.client_cert, &tls.client_key) {
+        (Some(_), None) => bail!("a client certificate is set without its key: set TEMPORAL_TLS_CLIENT_KEY_PATH, --tls-key-path or client_key_path"),
+        (None, Some(_)) => bail!("a client key is set without its certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH, --tls-cert-path or client_cert_path"),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the certificates here, because the SDK's error for a missing file does not name it.
+fn read_files(profile: &mut ClientConfigProfile) -> anyhow::Result<()> {
+    let Some(tls) = &mut profile.tls else { return Ok(()) };
+    let sources = [
+        (&mut tls.client_cert, "client certificate"),
+        (&mut tls.client_key, "client key"),
+        (&mut tls.server_ca_cert, "server CA certificate"),
+    ];
+    for (source, what) in sources {
+        if let Some(DataSource::Path(path)) = source {
+            let bytes = std::fs::read(&*path).with_context(|| format!("cannot read the {what} {path}"))?;
+            *source = Some(DataSource::Data(bytes));
+        }
+    }
+    Ok(())
+}
+
+/// `http://` wins over everything in the transport: certificates are not used, and an API key
+/// crosses the network for all to read.
+fn refuse_plaintext(connection: &ConnectionOptions, has_tls_settings: bool) -> anyhow::Result<()> {
+    if connection.target.scheme() != "http" {
+        return Ok(());
+    }
+    let host = address(connection);
+    if has_tls_settings && connection.tls_options.is_some() {
+        bail!("TLS is configured, but the address of {host} begins with http://, which turns it off; write https:// or {host} alone");
+    }
+    if connection.api_key.is_some() && !is_loopback(connection) {
+        bail!("an API key is set, but {host} would be spoken to without TLS; write https:// or {host} alone, and unset TEMPORAL_TLS");
+    }
+    Ok(())
+}
+
+fn is_loopback(connection: &ConnectionOptions) -> bool {
+    let host = connection.target.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `host:port`; never the URL, which may hold a password.
+fn address(connection: &ConnectionOptions) -> String {
+    match (connection.target.host_str(), connection.target.port_or_known_default()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        _ => DEFAULT_ADDRESS.to_owned(),
+    }
+}
+
+fn root_cause(error: &ClientConnectError) -> String {
+    if let ClientConnectError::SystemInfoCallError(status) = error {
+        return status.message().to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn names_set() -> String {
+    let names: BTreeSet<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("TEMPORAL_"))
+        .collect();
+    match names.len() {
+        0 => "no TEMPORAL_* variable".to_owned(),
+        _ => names.into_iter().collect::<Vec<_>>().join(", "),
+    }
+}

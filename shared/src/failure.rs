@@ -1,0 +1,105 @@
+//! Errors for people: one line on stderr, the real reason in it, exit status 1.
+
+use std::{error::Error, fmt};
+use temporalio_client::{errors::WorkflowGetResultError, tonic};
+use temporalio_common::error::IncomingError;
+
+/// What `main` returns. On an error Rust prints `Error: ` and the line that [`describe`] makes,
+/// and exits with status 1.
+pub type MainResult = Result<(), MainError>;
+
+/// Any error, on its way out of `main`; made by `?`.
+pub struct MainError(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for MainError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+// Rust prints what `main` returns by its `Debug`.
+impl fmt::Debug for MainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&describe(self.0.as_ref()))
+    }
+}
+
+/// The whole chain of causes in one line, each said once.
+///
+/// The SDK's errors repeat their sources in their own text, or leave out the one that matters: a
+/// failed workflow prints as `Activity Failure: scheduled_event_id: 5`. This walks Temporal's
+/// chain of causes instead, and names the types of application failures.
+pub fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut parts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(WorkflowGetResultError::Failed(failure)) = error.downcast_ref() {
+            parts.push("workflow failed".to_owned());
+            push_failure(&mut parts, failure);
+            break;
+        }
+        let text = match error.downcast_ref::<tonic::Status>() {
+            Some(status) if status.message().is_empty() => status.code().to_string(),
+            Some(status) => status.message().to_owned(),
+            None => error.to_string(),
+        };
+        push(&mut parts, text);
+        next = error.source();
+    }
+    let line = parts.join(": ");
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
+    let mut next = Some(failure);
+    while let Some(failure) = next {
+        let message = failure.failure().message.clone();
+        match failure {
+            IncomingError::Activity(a) => {
+                push(parts, format!("activity {} failed", a.activity_type().unwrap_or("?")));
+            }
+            IncomingError::Application(a) => {
+                let kind = a.type_name().map(|name| format!(" ({name})")).unwrap_or_default();
+                push(parts, format!("{message}{kind}"));
+            }
+            _ => push(parts, message),
+        }
+        next = failure.cause();
+    }
+}
+
+/// Says nothing twice: drops what the last part already ends in, and a part that repeats its cause.
+fn push(parts: &mut Vec<String>, text: String) {
+    if let Some(last) = parts.last_mut() {
+        if last.contains(&text) {
+            return;
+        }
+        // `Server error: code: …, message: "…"` in front of the status itself.
+        if let Some((head, _)) = last.split_once("code: ") {
+            *last = head.trim_end_matches([' ', ':']).to_owned();
+        }
+    }
+    parts.push(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    /// A chain prints once, in one line, whatever its parts hold.
+    #[test]
+    fn one_line() {
+        let error = anyhow!("no such file").context("cannot read\n  the key").context("cannot connect");
+        let printed = format!("{:?}", MainError::from(error));
+        assert_eq!(printed, "cannot connect: cannot read the key: no such file");
+    }
+
+    /// An SDK error that quotes its source, followed by that source.
+    #[test]
+    fn says_nothing_twice() {
+        let status = tonic::Status::not_found("Namespace nope is not found.");
+        let error = temporalio_client::errors::WorkflowStartError::from(status);
+        assert_eq!(describe(&error), "Server error: Namespace nope is not found.");
+    }
+}

@@ -1,0 +1,270 @@
+//! [`Input`]: an argument that arrives even when it does not decode.
+
+use serde::{Serialize, de::DeserializeOwned};
+use temporalio_common::{
+    data_converters::{
+        ErasedSerdePayloadConverter, GenericPayloadConverter, PayloadConversionError,
+        SerializationContext, TemporalDeserializable, TemporalSerializable,
+    },
+    protos::temporal::api::common::v1::Payload,
+};
+use temporalio_sdk::ApplicationFailure;
+
+/// Type of the application failure that [`Input::valid`] returns, for `non_retryable_error_types`
+/// and for clients that tell failures apart.
+pub const BAD_INPUT: &str = "BadInput";
+
+/// The message quotes the offending value; a megabyte of it helps nobody.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+/// The argument of a workflow, a signal or an activity: the value, or why it did not decode.
+///
+/// The SDK decodes arguments before our code runs. If that fails in a workflow or a signal, it
+/// fails the workflow *task*, which the server retries for ever: the workflow hangs, and nobody
+/// is told. In an activity it is a retryable failure, for ever again. `Input` never fails to
+/// decode. It carries the error to the first line of our own code, where [`Input::valid`] turns
+/// it into a failure that ends the workflow at once and names the field.
+///
+/// The JSON on the wire is that of `T`, and starting stays type-safe: a client passes `value.into()`.
+///
+/// ```
+/// use shared::Input;
+/// use temporalio_macros::{workflow, workflow_methods};
+/// use temporalio_sdk::{WorkflowContext, WorkflowResult};
+///
+/// #[workflow]
+/// #[derive(Default)]
+/// pub struct EchoWorkflow;
+///
+/// #[workflow_methods]
+/// impl EchoWorkflow {
+///     #[run]
+///     pub async fn run(_ctx: &mut WorkflowContext<Self>, text: Input<String>) -> WorkflowResult<String> {
+///         let text = text.valid()?;
+///         Ok(text)
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input<T>(Result<T, String>);
+
+impl<T> Input<T> {
+    /// The value.
+    ///
+    /// # Errors
+    /// A non-retryable [`ApplicationFailure`] of type [`BAD_INPUT`] whose message names the field.
+    /// `?` works on it in workflows and in activities. In a signal handler, which has nobody to
+    /// fail, match on it: the workflow goes on without the bad signal.
+    pub fn valid(self) -> Result<T, ApplicationFailure> {
+        self.0.map_err(|reason| {
+            ApplicationFailure::builder(format!("bad input: {reason}"))
+                .type_name(BAD_INPUT.to_owned())
+                .non_retryable(true)
+                .build()
+        })
+    }
+}
+
+impl<T> From<T> for Input<T> {
+    fn from(value: T) -> Self {
+        Self(Ok(value))
+    }
+}
+
+impl From<&str> for Input<String> {
+    fn from(value: &str) -> Self {
+        Self(Ok(value.to_owned()))
+    }
+}
+
+// Not serde's `Serialize`: a type that is serde's gets the SDK's blanket implementations, and
+// with them the decoding that fails the task.
+impl<T: Serialize + 'static> TemporalSerializable for Input<T> {
+    fn as_serde(&self) -> Result<&dyn erased_serde::Serialize, PayloadConversionError> {
+        match &self.0 {
+            Ok(value) => Ok(value),
+            Err(reason) => Err(PayloadConversionError::EncodingError(reason.as_str().into())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
+    fn from_serde(
+        converter: &dyn ErasedSerdePayloadConverter,
+        context: &SerializationContext<'_>,
+        payload: Payload,
+    ) -> Result<Self, PayloadConversionError> {
+        Ok(Self(match converter.from_payload(context.data, payload) {
+            Ok(deserializer) => serde_path_to_error::deserialize(deserializer).map_err(reason),
+            Err(error) => Err(shorten(error)),
+        }))
+    }
+
+    fn from_payload(
+        context: &SerializationContext<'_>,
+        payload: Payload,
+    ) -> Result<Self, PayloadConversionError> {
+        Self::from_payloads(context, vec![payload])
+    }
+
+    // The only method that sees how many arguments were sent: none is not one that is null.
+    fn from_payloads(
+        context: &SerializationContext<'_>,
+        mut payloads: Vec<Payload>,
+    ) -> Result<Self, PayloadConversionError> {
+        let takes_none = std::any::TypeId::of::<T>() == std::any::TypeId::of::<()>();
+        Ok(Self(match (payloads.len(), takes_none) {
+            (1, _) if is_json(&payloads[0]) => json(&payloads[0].data),
+            (1, _) | (0, true) => context
+                .converter
+                .from_payloads::<T>(context, std::mem::take(&mut payloads))
+                .map_err(shorten),
+            (0, false) => Err("the argument is missing".to_owned()),
+            (n, true) => Err(format!("takes no argument, got {n}")),
+            (n, false) => Err(format!("takes one argument, got {n}")),
+        }))
+    }
+}
+
+fn is_json(payload: &Payload) -> bool {
+    payload.metadata.get("encoding").is_some_and(|e| e == b"json/plain")
+}
+
+/// By way of `Value`, as the SDK does: errors then tell the field and not the column.
+fn json<T: DeserializeOwned>(data: &[u8]) -> Result<T, String> {
+    let value: serde_json::Value =
+        serde_json::from_slice(data).map_err(|error| format!("not JSON: {error}"))?;
+    serde_path_to_error::deserialize(value).map_err(reason)
+}
+
+fn reason<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> String {
+    let path = error.path().to_string();
+    match path.as_str() {
+        "." => shorten(error.inner()),
+        path => shorten(format_args!("`{path}`: {}", error.inner())),
+    }
+}
+
+fn shorten(message: impl std::fmt::Display) -> String {
+    let message = message.to_string();
+    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::HashMap;
+    use temporalio_common::data_converters::{PayloadConverter, SerializationContextData};
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Order {
+        items: Vec<Item>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Item {
+        amount: u32,
+    }
+
+    fn payload(encoding: &str, data: &str) -> Payload {
+        Payload {
+            metadata: HashMap::from([("encoding".to_owned(), encoding.as_bytes().to_vec())]),
+            data: data.as_bytes().to_vec(),
+            ..Default::default()
+        }
+    }
+
+    fn decode<T: DeserializeOwned + 'static>(payloads: Vec<Payload>) -> Result<T, String> {
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        converter.from_payloads::<Input<T>>(&context, payloads).expect("never fails").0
+    }
+
+    fn decode_json<T: DeserializeOwned + 'static>(data: &str) -> Result<T, String> {
+        decode(vec![payload("json/plain", data)])
+    }
+
+    /// The wire carries the JSON of `T` and nothing of the wrapper.
+    #[test]
+    fn encodes_as_the_value_itself() {
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let order = Order { items: vec![Item { amount: 3 }] };
+        let payloads = converter.to_payloads(&context, &Input::from(order)).expect("encodes");
+        assert_eq!(payloads, vec![payload("json/plain", r#"{"items":[{"amount":3}]}"#)]);
+        assert_eq!(decode(payloads), Ok(Order { items: vec![Item { amount: 3 }] }));
+    }
+
+    /// A wrong type, a missing field and a negative number each name the field.
+    #[test]
+    fn names_the_field() {
+        let wrong = decode_json::<Order>(r#"{"items":[{"amount":1},{"amount":"two"}]}"#);
+        assert_eq!(wrong.unwrap_err(), r#"`items[1].amount`: invalid type: string "two", expected u32"#);
+        let missing = decode_json::<Order>(r#"{"items":[{}]}"#);
+        assert_eq!(missing.unwrap_err(), "`items[0]`: missing field `amount`");
+        let negative = decode_json::<Order>(r#"{"items":[{"amount":-1}]}"#);
+        assert!(negative.unwrap_err().starts_with("`items[0].amount`: invalid value"));
+    }
+
+    /// The wrong number of arguments is bad input too.
+    #[test]
+    fn counts_the_arguments() {
+        assert_eq!(decode::<Order>(vec![]).unwrap_err(), "the argument is missing");
+        let one = || payload("json/plain", "1");
+        assert_eq!(decode::<u32>(vec![one(), one()]).unwrap_err(), "takes one argument, got 2");
+        assert_eq!(decode::<()>(vec![one(), one()]).unwrap_err(), "takes no argument, got 2");
+        assert_eq!(decode::<Option<u32>>(vec![]).unwrap_err(), "the argument is missing");
+    }
+
+    /// A workflow without arguments takes none or `null`, as other SDKs send it, and nothing else.
+    #[test]
+    fn unit_takes_nothing() {
+        assert_eq!(decode::<()>(vec![]), Ok(()));
+        assert_eq!(decode::<()>(vec![payload("binary/null", "")]), Ok(()));
+        assert_eq!(decode_json::<()>("null"), Ok(()));
+        assert!(decode_json::<()>(r#""surprise""#).unwrap_err().contains("surprise"));
+    }
+
+    /// Text that is no JSON, bytes that are no UTF-8, an encoding nobody knows: reasons, not panics.
+    #[test]
+    fn survives_garbage() {
+        assert!(decode_json::<String>(r#"{"items":"#).unwrap_err().starts_with("not JSON: EOF"));
+        let bytes = Payload { data: vec![b'"', 0xff, b'"'], ..payload("json/plain", "") };
+        assert!(decode::<String>(vec![bytes]).unwrap_err().starts_with("not JSON: invalid unicode"));
+        assert_eq!(decode::<String>(vec![payload("x/y", "1")]).unwrap_err(), "Wrong encoding");
+        assert_eq!(decode::<String>(vec![Payload::default()]).unwrap_err(), "Wrong encoding");
+        let deep = "[".repeat(100_000);
+        assert!(decode_json::<Order>(&deep).unwrap_err().contains("recursion limit"));
+    }
+
+    /// A megabyte where a number belongs does not come back as a megabyte of error.
+    #[test]
+    fn shortens_what_it_quotes() {
+        let message = decode_json::<u32>(&format!("\"{}\"", "ä".repeat(1 << 20))).unwrap_err();
+        assert_eq!(message.chars().count(), MAX_MESSAGE_CHARS + 1);
+        assert!(message.ends_with('…'));
+    }
+
+    /// Bytes keep their own encoding.
+    #[test]
+    fn leaves_other_encodings_to_the_converter() {
+        assert_eq!(decode::<Vec<u8>>(vec![payload("binary/plain", "abc")]), Ok(b"abc".to_vec()));
+    }
+
+    /// A converter of one's own that is serde's alone decodes through `from_serde`.
+    #[test]
+    fn works_behind_a_custom_converter() {
+        let converter = PayloadConverter::serde_json();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let decode = |json: &str| {
+            let payloads = vec![payload("json/plain", json)];
+            converter.from_payloads::<Input<Order>>(&context, payloads).expect("never fails").0
+        };
+        assert_eq!(decode(r#"{"items":[]}"#), Ok(Order { items: vec![] }));
+        assert!(decode(r#"{"items":[{"amount":[]}]}"#).unwrap_err().starts_with("`items[0].amount`"));
+    }
+}

@@ -1,0 +1,27 @@
+//! What every sample needs and none of them is about: connection, telemetry, shutdown, and how
+//! results and errors are printed.
+//!
+//! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
+//! `start_workflow`; there is no framework here. The one type that reaches into workflow code is
+//! [`Input`], which turns input that does not decode into a failed workflow.
+//!
+//! With the feature `testing`, `testing` adds the harness: a real dev server, a worker on a task
+//! queue of its own, recorded histories.
+
+#![warn(missing_docs)]
+
+mod connection;
+mod failure;
+mod input;
+mod output;
+mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod worker;
+
+pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
+pub use failure::{MainError, MainResult, describe};
+pub use input::{BAD_INPUT, Input};
+pub use output::{StarterArgs, print_result, print_started};
+pub use telemetry::{init_logs, init_telemetry};
+pub use worker::{WorkerArgs, run_until_shutdown};

@@ -1,0 +1,106 @@
+//! A worker's command line and its end.
+
+use crate::ConnectionArgs;
+use anyhow::Context;
+use futures::future::LocalBoxFuture;
+use temporalio_client::Client;
+use temporalio_sdk::Worker;
+
+/// Polls a task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+#[derive(Clone, Debug, Default, clap::Parser)]
+pub struct WorkerArgs {
+    /// Where the server is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+
+    /// Task queue to poll [default: the sample's own]
+    #[arg(long, env = "TEMPORAL_TASK_QUEUE", value_name = "NAME")]
+    pub task_queue: Option<String>,
+}
+
+impl WorkerArgs {
+    /// Connects as the flags and the environment say; see [`ConnectionArgs::connect`].
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        self.connection.connect().await
+    }
+
+    /// The task queue asked for, or else `default`.
+    pub fn task_queue<'a>(&'a self, default: &'a str) -> &'a str {
+        self.task_queue.as_deref().filter(|name| !name.is_empty()).unwrap_or(default)
+    }
+}
+
+/// Runs the worker until Ctrl-C or SIGTERM, then lets it finish what it has begun.
+///
+/// On the first signal the worker stops polling; running activities have the worker's
+/// `graceful_shutdown_period` to finish before they are cancelled, and are retried elsewhere if
+/// they do not. An activity that ignores its cancellation holds the worker up; a second signal
+/// ends the process at once.
+///
+/// # Errors
+/// If the worker cannot start (an unknown namespace) or loses what it cannot go on without.
+pub fn run_until_shutdown(worker: Worker) -> LocalBoxFuture<'static, anyhow::Result<()>> {
+    // Boxed for the same reason as `ConnectionArgs::connect`.
+    Box::pin(run(worker))
+}
+
+async fn run(mut worker: Worker) -> anyhow::Result<()> {
+    let task_queue = worker.task_queue().to_owned();
+    let shutdown = worker.shutdown_handle();
+    let mut signals = Signals::new().context("cannot listen for Ctrl-C and SIGTERM")?;
+
+    tracing::info!(task_queue, "worker started, Ctrl-C stops it");
+    let running = worker.run();
+    tokio::pin!(running);
+    tokio::select! {
+        result = &mut running => return result.context("the worker stopped"),
+        signal = signals.next() => tracing::info!(signal, "finishing what is running, a second signal ends it at once"),
+    }
+    shutdown();
+    tokio::select! {
+        result = &mut running => result.context("the worker did not shut down cleanly"),
+        signal = signals.next() => anyhow::bail!("ended by a second {signal}, running activities will be retried"),
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            // Nothing left to listen to: the worker ends with its process.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
