@@ -68,18 +68,17 @@ fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
     }
 }
 
-/// Says nothing twice: drops what the last part already ends in, and a part that repeats its cause.
+/// Says nothing twice: leaves out what the last part quotes.
 fn push(parts: &mut Vec<String>, text: String) {
-    if let Some(last) = parts.last_mut() {
-        if last.contains(&text) {
-            return;
+    match parts.last_mut() {
+        // `Server error: code: …, message: "…"`: the status behind it says that more briefly.
+        Some(last) if last.contains("code: ") && last.contains(&text) => {
+            let head = last.split("code: ").next().unwrap_or_default();
+            *last = format!("{head}{text}");
         }
-        // `Server error: code: …, message: "…"` in front of the status itself.
-        if let Some((head, _)) = last.split_once("code: ") {
-            *last = head.trim_end_matches([' ', ':']).to_owned();
-        }
+        Some(last) if last.contains(&text) => {}
+        _ => parts.push(text),
     }
-    parts.push(text);
 }
 
 #[cfg(test)]

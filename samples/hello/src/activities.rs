@@ -17,3 +17,17 @@ impl HelloActivities {
         Ok(format!("Hello, {name}!"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use temporalio_sdk::testing::ActivityEnvironment;
+
+    /// The activity alone, with neither server nor worker.
+    #[tokio::test]
+    async fn greets() {
+        let env = ActivityEnvironment::builder().build();
+        let greeting = env.run(HelloActivities::greet, "Ada".into()).await;
+        assert_eq!(greeting.expect("no failure"), "Hello, Ada!");
+    }
+}

@@ -1,0 +1,51 @@
+# Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
+
+.DEFAULT_GOAL := help
+PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
+SAMPLE := @shared/scripts/sample
+SERVER := @shared/scripts/server
+
+.PHONY: help list server stop clean-server test lint fmt
+
+help: ## This list
+	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
+	@echo 'make worker-<pattern>   its worker alone, in the foreground (ARGS="…")'
+	@echo 'make start-<pattern>    its starter alone (ARGS="…")'
+	@echo 'make test-<pattern>     its tests alone'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
+	@echo
+	@$(MAKE) --no-print-directory list
+
+list: ## The patterns, a line each
+	@for p in $(PATTERNS); do printf '%-20s %s\n' "$$p" "$$(sed -n 's/^description = "\(.*\)"/\1/p' samples/$$p/Cargo.toml)"; done
+
+run-%:
+	$(SAMPLE) run $* $(ARGS)
+
+worker-%:
+	$(SAMPLE) worker $* $(ARGS)
+
+start-%:
+	$(SAMPLE) start $* $(ARGS)
+
+server: ## Start the local server with its Web UI, unless one answers at TEMPORAL_ADDRESS
+	$(SERVER) start
+
+stop: ## Stop it; what it holds stays
+	$(SERVER) stop
+
+clean-server: ## Stop it and drop what it holds
+	$(SERVER) clean
+
+test: ## All tests, on a server of their own
+	$(SERVER) exec cargo test --workspace
+
+test-%:
+	$(SERVER) exec cargo test --package $*
+
+lint: ## Format check and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format everything
+	cargo fmt --all

@@ -1,0 +1,69 @@
+//! Recorded histories: read, replay, look at.
+
+use anyhow::{Context, ensure};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
+use std::path::Path;
+use temporalio_client::{Client, WorkflowHandle, WorkflowHistory};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    protos::temporal::api::{enums::v1::EventType, history::v1::History},
+};
+use temporalio_sdk::workflow_replayer::WorkflowReplayer;
+
+/// Temporal's own protobuf descriptors, as the SDK was compiled with.
+static DESCRIPTORS: &[u8] = include_bytes!(env!("TEMPORAL_DESCRIPTORS"));
+
+/// Reads a history as `temporal workflow show --output json` and the Web UI write it. (The SDK's
+/// `WorkflowHistory::from_json` reads a format of its own, which no other tool writes.)
+///
+/// # Errors
+/// If the file cannot be read, or is no history; the error names it.
+pub fn history(file: impl AsRef<Path>) -> anyhow::Result<WorkflowHistory> {
+    let file = file.as_ref();
+    let read = || -> anyhow::Result<WorkflowHistory> {
+        let json = std::fs::read(file)?;
+        let pool = DescriptorPool::decode(DESCRIPTORS)?;
+        let history = pool
+            .get_message_by_name("temporal.api.history.v1.History")
+            .context("the SDK's descriptors have no History")?;
+        let mut json = serde_json::Deserializer::from_slice(&json);
+        // A newer server may write fields that this SDK does not know.
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let message = DynamicMessage::deserialize_with_options(history, &mut json, &options)?;
+        Ok(History::decode(message.encode_to_vec().as_slice())?.into())
+    };
+    read().with_context(|| format!("cannot read the history {}", file.display()))
+}
+
+/// Replays every `*.json` in `folder`, relative to the crate under test.
+///
+/// # Errors
+/// If the code no longer does what a history recorded, with that history's file name; if there
+/// is no history at all.
+pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {folder}"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    ensure!(!files.is_empty(), "{folder} holds no history");
+    for file in files {
+        let replayed = replayer.replay_workflow(history(&file)?).await;
+        replayed.with_context(|| format!("{} does not replay", file.display()))?;
+    }
+    Ok(())
+}
+
+/// What happened in a workflow so far, by the types of its history events.
+///
+/// # Errors
+/// If the server does not know the workflow.
+pub async fn event_types<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<EventType>> {
+    let events = handle.fetch_history(Default::default()).into_events().await?;
+    Ok(events.iter().map(|event| event.event_type()).collect())
+}

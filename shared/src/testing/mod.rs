@@ -1,0 +1,130 @@
+//! The test harness: a real dev server, a worker on a task queue of its own, recorded histories.
+//!
+//! `make test` starts one server for all test binaries and names it in `TEMPORAL_TEST_ADDRESS`.
+//! Without that variable each test binary starts a server of its own, which ends with it, so a
+//! plain `cargo test` works too. Tests never go to `TEMPORAL_ADDRESS`.
+
+mod history;
+mod server;
+
+pub use history::{event_types, history, replay_all};
+pub use server::address;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use std::{collections::HashMap, pin::Pin, time::Duration};
+use temporalio_client::{
+    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, UntypedWorkflowHandle, Url, WorkflowStartOptions,
+};
+use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use uuid::Uuid;
+
+/// Longest that the body of a test may take: one that hangs is to fail, and to say so.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to the test server and a task queue that nobody else uses.
+#[derive(Clone)]
+pub struct TestEnv {
+    /// Client for the test server, namespace `default`.
+    pub client: Client,
+    /// The test's own task queue.
+    pub task_queue: String,
+}
+
+impl TestEnv {
+    /// Connects to the test server, and starts it if need be.
+    ///
+    /// # Errors
+    /// If there is no server and none can be started.
+    pub async fn new() -> anyhow::Result<Self> {
+        let url = Url::parse(&format!("http://{}", address()?))?;
+        let client = Client::connect(
+            ConnectionOptions::new(url).build(),
+            ClientOptions::new("default").build(),
+        );
+        Ok(Self {
+            client: client.await.context("cannot connect to the test server")?,
+            task_queue: format!("test-{}", Uuid::new_v4()),
+        })
+    }
+
+    /// Runs `body` beside a worker made by the sample's own `worker_options`, on this test's task
+    /// queue; then stops the worker.
+    ///
+    /// # Errors
+    /// Those of `body`; and if the worker ends before `body`, or `body` takes longer than
+    /// [`TEST_TIMEOUT`].
+    pub async fn work<E: Into<anyhow::Error>>(
+        &self,
+        worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
+        body: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        // The second test of a binary finds the subscriber of the first.
+        let _ = crate::init_logs();
+        let runtime = Runtime::from_current_tokio(Default::default())?;
+        let options = worker_options(&self.task_queue).map_err(Into::into)?;
+        let worker = Worker::new(&runtime, self.client.clone(), options)?;
+        let running: Boxed<'_, _> = Box::pin(run_beside(worker, Box::pin(body)));
+        running.await
+    }
+
+    /// Options for a workflow with a new id on this test's task queue.
+    pub fn start_options(&self) -> WorkflowStartOptions {
+        WorkflowStartOptions::new(self.task_queue.clone(), format!("test-{}", Uuid::new_v4())).build()
+    }
+
+    /// Starts a workflow as a client of another language does: by the name of its type, with
+    /// JSON of any shape, one value an argument.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn start_json(
+        &self,
+        workflow_type: &str,
+        arguments: &[Value],
+    ) -> anyhow::Result<UntypedWorkflowHandle<Client>> {
+        let options = self.start_options();
+        Ok(self.client.start_workflow(UntypedWorkflow::new(workflow_type), raw_json(arguments), options).await?)
+    }
+}
+
+/// Arguments as a client of another language sends them.
+pub fn raw_json(arguments: &[Value]) -> RawValue {
+    let payload = |value: &Value| Payload {
+        metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
+        data: value.to_string().into_bytes(),
+        ..Default::default()
+    };
+    RawValue::new(arguments.iter().map(payload).collect())
+}
+
+/// Connects, then runs `body` beside a worker; see [`TestEnv::work`].
+///
+/// # Errors
+/// As [`TestEnv::new`] and [`TestEnv::work`].
+pub async fn with_worker<E: Into<anyhow::Error>, F>(
+    worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
+    body: impl FnOnce(TestEnv) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let env = TestEnv::new().await?;
+    env.work(worker_options, body(env.clone())).await
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+// Not generic: what it takes to run a worker is compiled once, here.
+async fn run_beside(mut worker: Worker, body: Boxed<'_, anyhow::Result<()>>) -> anyhow::Result<()> {
+    let shutdown = worker.shutdown_handle();
+    let mut working: Boxed<'_, _> = Box::pin(worker.run());
+    let result = tokio::select! {
+        ended = &mut working => bail!("the worker ended before the test: {ended:?}"),
+        result = tokio::time::timeout(TEST_TIMEOUT, body) => result,
+    };
+    shutdown();
+    working.await.context("the worker did not shut down cleanly")?;
+    result.with_context(|| format!("the test took longer than {} s", TEST_TIMEOUT.as_secs()))?
+}
