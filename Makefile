@@ -12,6 +12,7 @@ help: ## This list
 	@echo 'make worker-<pattern>   its worker alone, in the foreground (ARGS="…")'
 	@echo 'make start-<pattern>    its starter alone (ARGS="…")'
 	@echo 'make test-<pattern>     its tests alone'
+	@echo 'make record-<pattern>   its history recorded anew, for the replay test (ARGS="…")'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@$(MAKE) --no-print-directory list
@@ -27,6 +28,9 @@ worker-%:
 
 start-%:
 	$(SAMPLE) start $* $(ARGS)
+
+record-%:
+	$(SAMPLE) record $* $(ARGS)
 
 server: ## Start the local server with its Web UI, unless one answers at TEMPORAL_ADDRESS
 	$(SERVER) start

@@ -23,12 +23,30 @@ const DEFAULT_ADDRESS: &str = "localhost:7233";
 /// Variables that other SDKs or the CLI obey and the Rust client reads without effect, or not at
 /// all; each with what to do instead. Going on would mean less security than was asked for.
 const DROPPED: [(&str, &str); 6] = [
-    ("TEMPORAL_CODEC_ENDPOINT", "the Rust client has no remote codec; give it a payload codec in code"),
-    ("TEMPORAL_CODEC_AUTH", "the Rust client has no remote codec; give it a payload codec in code"),
-    ("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION", "the Rust client always verifies; set TEMPORAL_TLS_SERVER_CA_CERT_PATH and TEMPORAL_TLS_SERVER_NAME"),
-    ("TEMPORAL_TLS_CERT", "its name is TEMPORAL_TLS_CLIENT_CERT_PATH"),
-    ("TEMPORAL_TLS_KEY", "its name is TEMPORAL_TLS_CLIENT_KEY_PATH"),
-    ("TEMPORAL_TLS_CA", "its name is TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+    (
+        "TEMPORAL_CODEC_ENDPOINT",
+        "the Rust client has no remote codec; give it a payload codec in code",
+    ),
+    (
+        "TEMPORAL_CODEC_AUTH",
+        "the Rust client has no remote codec; give it a payload codec in code",
+    ),
+    (
+        "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
+        "the Rust client always verifies; set TEMPORAL_TLS_SERVER_CA_CERT_PATH and TEMPORAL_TLS_SERVER_NAME",
+    ),
+    (
+        "TEMPORAL_TLS_CERT",
+        "its name is TEMPORAL_TLS_CLIENT_CERT_PATH",
+    ),
+    (
+        "TEMPORAL_TLS_KEY",
+        "its name is TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ),
+    (
+        "TEMPORAL_TLS_CA",
+        "its name is TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    ),
 ];
 
 /// Flags for the connection. Each stands for the variable that it names and wins over it; what
@@ -103,7 +121,10 @@ impl ConnectionArgs {
             .map_err(|error| anyhow!("{error}"))
             .context("cannot load the connection settings from TEMPORAL_* and temporal.toml")?;
         check(&profile)?;
-        let namespace = profile.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let namespace = profile
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         read_files(&mut profile)?;
         let has_tls_settings = profile.tls.is_some();
         let mut connection = ConnectionOptions::try_from(profile)
@@ -136,7 +157,8 @@ impl ConnectionArgs {
             if let Some(value) = value {
                 env.insert(name.to_owned(), value.clone());
                 // Both a file and its contents would be an error.
-                env.remove(&name.replace("_PATH", "_DATA")).filter(|_| name.ends_with("_PATH"));
+                env.remove(&name.replace("_PATH", "_DATA"))
+                    .filter(|_| name.ends_with("_PATH"));
             }
         }
     }
@@ -153,12 +175,21 @@ async fn connect(connection: ConnectionOptions, client: ClientOptions) -> anyhow
         Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
     };
     let advice = match (tls, local) {
-        (true, _) => "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate",
-        (false, true) => "start a server with `make server`, or say where one is with TEMPORAL_ADDRESS",
-        (false, false) => "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)",
+        (true, _) => {
+            "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate"
+        }
+        (false, true) => {
+            "start a server with `make server`, or say where one is with TEMPORAL_ADDRESS"
+        }
+        (false, false) => {
+            "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)"
+        }
     };
     let tls = if tls { "on" } else { "off" };
-    bail!("cannot connect to Temporal at {host} (TLS {tls}): {reason}; {advice}; set now: {}", names_set())
+    bail!(
+        "cannot connect to Temporal at {host} (TLS {tls}): {reason}; {advice}; set now: {}",
+        names_set()
+    )
 }
 
 /// The `TEMPORAL_*` variables that are not empty: compose files and CI pass empty ones, which the
@@ -169,7 +200,9 @@ fn environment() -> anyhow::Result<HashMap<String, String>> {
         let Some(name) = name.to_str().filter(|name| name.starts_with("TEMPORAL_")) else {
             continue;
         };
-        let value = value.into_string().map_err(|_| anyhow!("{name} is not UTF-8"))?;
+        let value = value
+            .into_string()
+            .map_err(|_| anyhow!("{name} is not UTF-8"))?;
         if !value.is_empty() {
             env.insert(name.to_owned(), value);
         }
@@ -199,28 +232,44 @@ fn refuse_dropped(env: &HashMap<String, String>) -> anyhow::Result<()> {
 
 fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
     if profile.codec.is_some() {
-        bail!("the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code");
+        bail!(
+            "the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code"
+        );
     }
     if let Some(address) = &profile.address
         && !address.contains("://")
-        && !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        && !address
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
     {
-        bail!("the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); Temporal's is usually 7233");
+        bail!(
+            "the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); Temporal's is usually 7233"
+        );
     }
-    let Some(tls) = &profile.tls else { return Ok(()) };
+    let Some(tls) = &profile.tls else {
+        return Ok(());
+    };
     if tls.disable_host_verification {
-        bail!("the profile in temporal.toml disables host verification, which the Rust client always does; remove it and set server_ca_cert_path and server_name");
+        bail!(
+            "the profile in temporal.toml disables host verification, which the Rust client always does; remove it and set server_ca_cert_path and server_name"
+        );
     }
     match (&tls.client_cert, &tls.client_key) {
-        (Some(_), None) => bail!("a client certificate is set without its key: set TEMPORAL_TLS_CLIENT_KEY_PATH, --tls-key-path or client_key_path"),
-        (None, Some(_)) => bail!("a client key is set without its certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH, --tls-cert-path or client_cert_path"),
+        (Some(_), None) => bail!(
+            "a client certificate is set without its key: set TEMPORAL_TLS_CLIENT_KEY_PATH, --tls-key-path or client_key_path"
+        ),
+        (None, Some(_)) => bail!(
+            "a client key is set without its certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH, --tls-cert-path or client_cert_path"
+        ),
         _ => Ok(()),
     }
 }
 
 /// Reads the certificates here, because the SDK's error for a missing file does not name it.
 fn read_files(profile: &mut ClientConfigProfile) -> anyhow::Result<()> {
-    let Some(tls) = &mut profile.tls else { return Ok(()) };
+    let Some(tls) = &mut profile.tls else {
+        return Ok(());
+    };
     let sources = [
         (&mut tls.client_cert, "client certificate"),
         (&mut tls.client_key, "client key"),
@@ -228,7 +277,8 @@ fn read_files(profile: &mut ClientConfigProfile) -> anyhow::Result<()> {
     ];
     for (source, what) in sources {
         if let Some(DataSource::Path(path)) = source {
-            let bytes = std::fs::read(&*path).with_context(|| format!("cannot read the {what} {path}"))?;
+            let bytes =
+                std::fs::read(&*path).with_context(|| format!("cannot read the {what} {path}"))?;
             *source = Some(DataSource::Data(bytes));
         }
     }
@@ -243,23 +293,33 @@ fn refuse_plaintext(connection: &ConnectionOptions, has_tls_settings: bool) -> a
     }
     let host = address(connection);
     if has_tls_settings && connection.tls_options.is_some() {
-        bail!("TLS is configured, but the address of {host} begins with http://, which turns it off; write https:// or {host} alone");
+        bail!(
+            "TLS is configured, but the address of {host} begins with http://, which turns it off; write https:// or {host} alone"
+        );
     }
     if connection.api_key.is_some() && !is_loopback(connection) {
-        bail!("an API key is set, but {host} would be spoken to without TLS; write https:// or {host} alone, and unset TEMPORAL_TLS");
+        bail!(
+            "an API key is set, but {host} would be spoken to without TLS; write https:// or {host} alone, and unset TEMPORAL_TLS"
+        );
     }
     Ok(())
 }
 
 fn is_loopback(connection: &ConnectionOptions) -> bool {
     let host = connection.target.host_str().unwrap_or_default();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// `host:port`; never the URL, which may hold a password.
 fn address(connection: &ConnectionOptions) -> String {
-    match (connection.target.host_str(), connection.target.port_or_known_default()) {
+    match (
+        connection.target.host_str(),
+        connection.target.port_or_known_default(),
+    ) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
         _ => DEFAULT_ADDRESS.to_owned(),
     }

@@ -56,10 +56,16 @@ fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
         let message = failure.failure().message.clone();
         match failure {
             IncomingError::Activity(a) => {
-                push(parts, format!("activity {} failed", a.activity_type().unwrap_or("?")));
+                push(
+                    parts,
+                    format!("activity {} failed", a.activity_type().unwrap_or("?")),
+                );
             }
             IncomingError::Application(a) => {
-                let kind = a.type_name().map(|name| format!(" ({name})")).unwrap_or_default();
+                let kind = a
+                    .type_name()
+                    .map(|name| format!(" ({name})"))
+                    .unwrap_or_default();
                 push(parts, format!("{message}{kind}"));
             }
             _ => push(parts, message),
@@ -89,7 +95,9 @@ mod tests {
     /// A chain prints once, in one line, whatever its parts hold.
     #[test]
     fn one_line() {
-        let error = anyhow!("no such file").context("cannot read\n  the key").context("cannot connect");
+        let error = anyhow!("no such file")
+            .context("cannot read\n  the key")
+            .context("cannot connect");
         let printed = format!("{:?}", MainError::from(error));
         assert_eq!(printed, "cannot connect: cannot read the key: no such file");
     }
@@ -99,6 +107,9 @@ mod tests {
     fn says_nothing_twice() {
         let status = tonic::Status::not_found("Namespace nope is not found.");
         let error = temporalio_client::errors::WorkflowStartError::from(status);
-        assert_eq!(describe(&error), "Server error: Namespace nope is not found.");
+        assert_eq!(
+            describe(&error),
+            "Server error: Namespace nope is not found."
+        );
     }
 }

@@ -65,6 +65,14 @@ impl<T> Input<T> {
     }
 }
 
+impl<T> Input<T> {
+    fn value(&self) -> Result<&T, PayloadConversionError> {
+        let encoding_error =
+            |reason: &String| PayloadConversionError::EncodingError(reason.as_str().into());
+        self.0.as_ref().map_err(encoding_error)
+    }
+}
+
 impl<T> From<T> for Input<T> {
     fn from(value: T) -> Self {
         Self(Ok(value))
@@ -81,10 +89,22 @@ impl From<&str> for Input<String> {
 // with them the decoding that fails the task.
 impl<T: Serialize + 'static> TemporalSerializable for Input<T> {
     fn as_serde(&self) -> Result<&dyn erased_serde::Serialize, PayloadConversionError> {
-        match &self.0 {
-            Ok(value) => Ok(value),
-            Err(reason) => Err(PayloadConversionError::EncodingError(reason.as_str().into())),
-        }
+        Ok(self.value()?)
+    }
+
+    fn to_payload(
+        &self,
+        context: &SerializationContext<'_>,
+    ) -> Result<Payload, PayloadConversionError> {
+        context.converter.to_payload(context, self.value()?)
+    }
+
+    // By way of the converter, which knows that `()` is no argument at all.
+    fn to_payloads(
+        &self,
+        context: &SerializationContext<'_>,
+    ) -> Result<Vec<Payload>, PayloadConversionError> {
+        context.converter.to_payloads(context, self.value()?)
     }
 }
 
@@ -127,7 +147,10 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
 }
 
 fn is_json(payload: &Payload) -> bool {
-    payload.metadata.get("encoding").is_some_and(|e| e == b"json/plain")
+    payload
+        .metadata
+        .get("encoding")
+        .is_some_and(|e| e == b"json/plain")
 }
 
 /// By way of `Value`, as the SDK does: errors then tell the field and not the column.
@@ -181,7 +204,10 @@ mod tests {
     fn decode<T: DeserializeOwned + 'static>(payloads: Vec<Payload>) -> Result<T, String> {
         let converter = PayloadConverter::default();
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
-        converter.from_payloads::<Input<T>>(&context, payloads).expect("never fails").0
+        converter
+            .from_payloads::<Input<T>>(&context, payloads)
+            .expect("never fails")
+            .0
     }
 
     fn decode_json<T: DeserializeOwned + 'static>(data: &str) -> Result<T, String> {
@@ -193,31 +219,68 @@ mod tests {
     fn encodes_as_the_value_itself() {
         let converter = PayloadConverter::default();
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
-        let order = Order { items: vec![Item { amount: 3 }] };
-        let payloads = converter.to_payloads(&context, &Input::from(order)).expect("encodes");
-        assert_eq!(payloads, vec![payload("json/plain", r#"{"items":[{"amount":3}]}"#)]);
-        assert_eq!(decode(payloads), Ok(Order { items: vec![Item { amount: 3 }] }));
+        let order = Order {
+            items: vec![Item { amount: 3 }],
+        };
+        let payloads = converter
+            .to_payloads(&context, &Input::from(order))
+            .expect("encodes");
+        assert_eq!(
+            payloads,
+            vec![payload("json/plain", r#"{"items":[{"amount":3}]}"#)]
+        );
+        assert_eq!(
+            decode(payloads),
+            Ok(Order {
+                items: vec![Item { amount: 3 }]
+            })
+        );
+        assert_eq!(
+            converter
+                .to_payloads(&context, &Input::from(()))
+                .expect("encodes"),
+            vec![]
+        );
     }
 
     /// A wrong type, a missing field and a negative number each name the field.
     #[test]
     fn names_the_field() {
         let wrong = decode_json::<Order>(r#"{"items":[{"amount":1},{"amount":"two"}]}"#);
-        assert_eq!(wrong.unwrap_err(), r#"`items[1].amount`: invalid type: string "two", expected u32"#);
+        assert_eq!(
+            wrong.unwrap_err(),
+            r#"`items[1].amount`: invalid type: string "two", expected u32"#
+        );
         let missing = decode_json::<Order>(r#"{"items":[{}]}"#);
         assert_eq!(missing.unwrap_err(), "`items[0]`: missing field `amount`");
         let negative = decode_json::<Order>(r#"{"items":[{"amount":-1}]}"#);
-        assert!(negative.unwrap_err().starts_with("`items[0].amount`: invalid value"));
+        assert!(
+            negative
+                .unwrap_err()
+                .starts_with("`items[0].amount`: invalid value")
+        );
     }
 
     /// The wrong number of arguments is bad input too.
     #[test]
     fn counts_the_arguments() {
-        assert_eq!(decode::<Order>(vec![]).unwrap_err(), "the argument is missing");
+        assert_eq!(
+            decode::<Order>(vec![]).unwrap_err(),
+            "the argument is missing"
+        );
         let one = || payload("json/plain", "1");
-        assert_eq!(decode::<u32>(vec![one(), one()]).unwrap_err(), "takes one argument, got 2");
-        assert_eq!(decode::<()>(vec![one(), one()]).unwrap_err(), "takes no argument, got 2");
-        assert_eq!(decode::<Option<u32>>(vec![]).unwrap_err(), "the argument is missing");
+        assert_eq!(
+            decode::<u32>(vec![one(), one()]).unwrap_err(),
+            "takes one argument, got 2"
+        );
+        assert_eq!(
+            decode::<()>(vec![one(), one()]).unwrap_err(),
+            "takes no argument, got 2"
+        );
+        assert_eq!(
+            decode::<Option<u32>>(vec![]).unwrap_err(),
+            "the argument is missing"
+        );
     }
 
     /// A workflow without arguments takes none or `null`, as other SDKs send it, and nothing else.
@@ -226,19 +289,44 @@ mod tests {
         assert_eq!(decode::<()>(vec![]), Ok(()));
         assert_eq!(decode::<()>(vec![payload("binary/null", "")]), Ok(()));
         assert_eq!(decode_json::<()>("null"), Ok(()));
-        assert!(decode_json::<()>(r#""surprise""#).unwrap_err().contains("surprise"));
+        assert!(
+            decode_json::<()>(r#""surprise""#)
+                .unwrap_err()
+                .contains("surprise")
+        );
     }
 
     /// Text that is no JSON, bytes that are no UTF-8, an encoding nobody knows: reasons, not panics.
     #[test]
     fn survives_garbage() {
-        assert!(decode_json::<String>(r#"{"items":"#).unwrap_err().starts_with("not JSON: EOF"));
-        let bytes = Payload { data: vec![b'"', 0xff, b'"'], ..payload("json/plain", "") };
-        assert!(decode::<String>(vec![bytes]).unwrap_err().starts_with("not JSON: invalid unicode"));
-        assert_eq!(decode::<String>(vec![payload("x/y", "1")]).unwrap_err(), "Wrong encoding");
-        assert_eq!(decode::<String>(vec![Payload::default()]).unwrap_err(), "Wrong encoding");
+        assert!(
+            decode_json::<String>(r#"{"items":"#)
+                .unwrap_err()
+                .starts_with("not JSON: EOF")
+        );
+        let bytes = Payload {
+            data: vec![b'"', 0xff, b'"'],
+            ..payload("json/plain", "")
+        };
+        assert!(
+            decode::<String>(vec![bytes])
+                .unwrap_err()
+                .starts_with("not JSON: invalid unicode")
+        );
+        assert_eq!(
+            decode::<String>(vec![payload("x/y", "1")]).unwrap_err(),
+            "Wrong encoding"
+        );
+        assert_eq!(
+            decode::<String>(vec![Payload::default()]).unwrap_err(),
+            "Wrong encoding"
+        );
         let deep = "[".repeat(100_000);
-        assert!(decode_json::<Order>(&deep).unwrap_err().contains("recursion limit"));
+        assert!(
+            decode_json::<Order>(&deep)
+                .unwrap_err()
+                .contains("recursion limit")
+        );
     }
 
     /// A megabyte where a number belongs does not come back as a megabyte of error.
@@ -252,7 +340,10 @@ mod tests {
     /// Bytes keep their own encoding.
     #[test]
     fn leaves_other_encodings_to_the_converter() {
-        assert_eq!(decode::<Vec<u8>>(vec![payload("binary/plain", "abc")]), Ok(b"abc".to_vec()));
+        assert_eq!(
+            decode::<Vec<u8>>(vec![payload("binary/plain", "abc")]),
+            Ok(b"abc".to_vec())
+        );
     }
 
     /// A converter of one's own that is serde's alone decodes through `from_serde`.
@@ -262,9 +353,16 @@ mod tests {
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
         let decode = |json: &str| {
             let payloads = vec![payload("json/plain", json)];
-            converter.from_payloads::<Input<Order>>(&context, payloads).expect("never fails").0
+            converter
+                .from_payloads::<Input<Order>>(&context, payloads)
+                .expect("never fails")
+                .0
         };
         assert_eq!(decode(r#"{"items":[]}"#), Ok(Order { items: vec![] }));
-        assert!(decode(r#"{"items":[{"amount":[]}]}"#).unwrap_err().starts_with("`items[0].amount`"));
+        assert!(
+            decode(r#"{"items":[{"amount":[]}]}"#)
+                .unwrap_err()
+                .starts_with("`items[0].amount`")
+        );
     }
 }

@@ -4,9 +4,7 @@ use crate::ConnectionArgs;
 use anyhow::Context;
 use serde::Serialize;
 use std::{io::Write, time::Duration};
-use temporalio_client::{
-    Client, WorkflowHandle, grpc::WorkflowService, tonic::IntoRequest,
-};
+use temporalio_client::{Client, WorkflowHandle, grpc::WorkflowService, tonic::IntoRequest};
 use temporalio_common::{
     HasWorkflowDefinition,
     protos::temporal::api::{
@@ -47,7 +45,10 @@ impl StarterArgs {
 
     /// The task queue asked for, or else `default`.
     pub fn task_queue<'a>(&'a self, default: &'a str) -> &'a str {
-        self.task_queue.as_deref().filter(|name| !name.is_empty()).unwrap_or(default)
+        self.task_queue
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .unwrap_or(default)
     }
 
     /// The workflow id asked for, or else `<prefix>-<8 random hex digits>`.
@@ -64,22 +65,34 @@ impl StarterArgs {
 /// Tells where the workflow can be watched: its page in the Web UI if `TEMPORAL_UI_URL` says
 /// where that is, and its id if not. If it is not done after five seconds and no worker polls
 /// `task_queue`, tells that too: a starter without a worker waits for ever, in silence.
-pub fn print_started<W: HasWorkflowDefinition>(handle: &WorkflowHandle<Client, W>, task_queue: &str) {
+pub fn print_started<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    task_queue: &str,
+) {
     let info = handle.info();
     match std::env::var("TEMPORAL_UI_URL") {
         Ok(url) if !url.is_empty() => {
             let url = url.trim_end_matches('/');
-            eprintln!("history  {url}/namespaces/{}/workflows/{}", info.namespace, info.workflow_id);
+            eprintln!(
+                "history  {url}/namespaces/{}/workflows/{}",
+                info.namespace, info.workflow_id
+            );
         }
         _ => eprintln!("workflow {}", info.workflow_id),
     }
-    let (mut client, namespace, task_queue) =
-        (handle.client().clone(), info.namespace.clone(), task_queue.to_owned());
+    let (mut client, namespace, task_queue) = (
+        handle.client().clone(),
+        info.namespace.clone(),
+        task_queue.to_owned(),
+    );
     tokio::spawn(async move {
         tokio::time::sleep(PATIENCE).await;
         let request = DescribeTaskQueueRequest {
             namespace,
-            task_queue: Some(TaskQueue { name: task_queue.clone(), ..Default::default() }),
+            task_queue: Some(TaskQueue {
+                name: task_queue.clone(),
+                ..Default::default()
+            }),
             task_queue_type: TaskQueueType::Workflow.into(),
             ..Default::default()
         };
@@ -87,7 +100,9 @@ pub fn print_started<W: HasWorkflowDefinition>(handle: &WorkflowHandle<Client, W
         if let Ok(queue) = client.describe_task_queue(request.into_request()).await
             && queue.get_ref().pollers.is_empty()
         {
-            eprintln!("waiting  no worker polls {task_queue}; start one, with --task-queue if the name differs");
+            eprintln!(
+                "waiting  no worker polls {task_queue}; start one, with --task-queue if the name differs"
+            );
         }
     });
 }
@@ -111,9 +126,15 @@ mod tests {
         let args = StarterArgs::default();
         let id = args.workflow_id("hello");
         let digits = id.strip_prefix("hello-").expect("prefix");
-        assert!(digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()), "{id}");
+        assert!(
+            digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()),
+            "{id}"
+        );
         assert_ne!(id, args.workflow_id("hello"));
-        let args = StarterArgs { workflow_id: Some("mine".into()), ..args };
+        let args = StarterArgs {
+            workflow_id: Some("mine".into()),
+            ..args
+        };
         assert_eq!(args.workflow_id("hello"), "mine");
     }
 

@@ -15,9 +15,8 @@ const DEFAULT_FILTER: &str = "info,temporalio_client=warn,temporalio_common=warn
 /// If `RUST_LOG` is not a valid filter, or if a subscriber has been installed already.
 pub fn init_logs() -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => {
-            EnvFilter::try_new(&filter).with_context(|| format!("RUST_LOG is not a valid filter: `{filter}`"))?
-        }
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
+            .with_context(|| format!("RUST_LOG is not a valid filter: `{filter}`"))?,
         _ => EnvFilter::new(DEFAULT_FILTER),
     };
     tracing_subscriber::fmt()

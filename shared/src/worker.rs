@@ -26,7 +26,10 @@ impl WorkerArgs {
 
     /// The task queue asked for, or else `default`.
     pub fn task_queue<'a>(&'a self, default: &'a str) -> &'a str {
-        self.task_queue.as_deref().filter(|name| !name.is_empty()).unwrap_or(default)
+        self.task_queue
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .unwrap_or(default)
     }
 }
 

@@ -12,7 +12,10 @@ impl HelloActivities {
     /// Greets `name`.
     // Without a name of its own the type would be `HelloActivities::greet`, in Rust alone.
     #[activity(name = "greet")]
-    pub async fn greet(_ctx: ActivityContext, name: Input<String>) -> Result<String, ActivityError> {
+    pub async fn greet(
+        _ctx: ActivityContext,
+        name: Input<String>,
+    ) -> Result<String, ActivityError> {
         let name = name.valid()?;
         Ok(format!("Hello, {name}!"))
     }

@@ -14,9 +14,14 @@ pub struct HelloWorkflow;
 #[workflow_methods]
 impl HelloWorkflow {
     #[run]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, name: Input<String>) -> WorkflowResult<String> {
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
         let name = name.valid()?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
-        Ok(ctx.execute_activity(HelloActivities::greet, name, options).await?)
+        Ok(ctx
+            .execute_activity(HelloActivities::greet, name, options)
+            .await?)
     }
 }

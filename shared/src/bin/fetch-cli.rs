@@ -18,6 +18,11 @@ async fn main() -> shared::MainResult {
         ttl: None,
     };
     // There is no call that only downloads.
-    let options = LocalWorkflowEnvironmentOptions::builder().server_executable(executable).build();
-    Ok(WorkflowEnvironment::start_local(options).await?.shutdown().await?)
+    let options = LocalWorkflowEnvironmentOptions::builder()
+        .server_executable(executable)
+        .build();
+    Ok(WorkflowEnvironment::start_local(options)
+        .await?
+        .shutdown()
+        .await?)
 }

@@ -7,7 +7,10 @@ use std::path::Path;
 use temporalio_client::{Client, WorkflowHandle, WorkflowHistory};
 use temporalio_common::{
     HasWorkflowDefinition,
-    protos::temporal::api::{enums::v1::EventType, history::v1::History},
+    protos::temporal::api::{
+        enums::v1::EventType,
+        history::v1::{History, HistoryEvent, history_event::Attributes},
+    },
 };
 use temporalio_sdk::workflow_replayer::WorkflowReplayer;
 
@@ -45,7 +48,10 @@ pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Re
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {folder}"))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             files.push(path);
         }
     }
@@ -57,13 +63,48 @@ pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Re
     Ok(())
 }
 
-/// What happened in a workflow so far, by the types of its history events.
+/// What happened in a workflow so far.
 ///
 /// # Errors
 /// If the server does not know the workflow.
+pub async fn events<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<HistoryEvent>> {
+    Ok(handle
+        .fetch_history(Default::default())
+        .into_events()
+        .await?)
+}
+
+/// The types of the events of a workflow so far.
+///
+/// # Errors
+/// As [`events`].
 pub async fn event_types<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Vec<EventType>> {
-    let events = handle.fetch_history(Default::default()).into_events().await?;
-    Ok(events.iter().map(|event| event.event_type()).collect())
+    Ok(events(handle)
+        .await?
+        .iter()
+        .map(HistoryEvent::event_type)
+        .collect())
+}
+
+/// The types of the activities that a workflow has scheduled, in order; local ones are not among
+/// them.
+///
+/// # Errors
+/// As [`events`].
+pub async fn activity_types<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<String>> {
+    let scheduled = |event: HistoryEvent| match event.attributes {
+        Some(Attributes::ActivityTaskScheduledEventAttributes(a)) => Some(a.activity_type?.name),
+        _ => None,
+    };
+    Ok(events(handle)
+        .await?
+        .into_iter()
+        .filter_map(scheduled)
+        .collect())
 }

@@ -7,16 +7,19 @@
 mod history;
 mod server;
 
-pub use history::{event_types, history, replay_all};
+pub use history::{activity_types, event_types, events, history, replay_all};
 pub use server::address;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::{collections::HashMap, pin::Pin, time::Duration};
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, UntypedWorkflowHandle, Url, WorkflowStartOptions,
+    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, Url, WorkflowHandle,
+    WorkflowStartOptions,
 };
-use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use temporalio_common::{
+    HasWorkflowDefinition, data_converters::RawValue, protos::temporal::api::common::v1::Payload,
+};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use uuid::Uuid;
 
@@ -71,7 +74,8 @@ impl TestEnv {
 
     /// Options for a workflow with a new id on this test's task queue.
     pub fn start_options(&self) -> WorkflowStartOptions {
-        WorkflowStartOptions::new(self.task_queue.clone(), format!("test-{}", Uuid::new_v4())).build()
+        WorkflowStartOptions::new(self.task_queue.clone(), format!("test-{}", Uuid::new_v4()))
+            .build()
     }
 
     /// Starts a workflow as a client of another language does: by the name of its type, with
@@ -79,13 +83,21 @@ impl TestEnv {
     ///
     /// # Errors
     /// If the server refuses.
-    pub async fn start_json(
+    pub async fn start_json<W: HasWorkflowDefinition>(
         &self,
         workflow_type: &str,
         arguments: &[Value],
-    ) -> anyhow::Result<UntypedWorkflowHandle<Client>> {
+    ) -> anyhow::Result<WorkflowHandle<Client, W>> {
         let options = self.start_options();
-        Ok(self.client.start_workflow(UntypedWorkflow::new(workflow_type), raw_json(arguments), options).await?)
+        let id = options.workflow_id.clone();
+        self.client
+            .start_workflow(
+                UntypedWorkflow::new(workflow_type),
+                raw_json(arguments),
+                options,
+            )
+            .await?;
+        Ok(self.client.get_workflow_handle::<W>(id))
     }
 }
 
@@ -125,6 +137,8 @@ async fn run_beside(mut worker: Worker, body: Boxed<'_, anyhow::Result<()>>) -> 
         result = tokio::time::timeout(TEST_TIMEOUT, body) => result,
     };
     shutdown();
-    working.await.context("the worker did not shut down cleanly")?;
+    working
+        .await
+        .context("the worker did not shut down cleanly")?;
     result.with_context(|| format!("the test took longer than {} s", TEST_TIMEOUT.as_secs()))?
 }

@@ -29,7 +29,12 @@ pub fn address() -> anyhow::Result<&'static str> {
 fn start() -> anyhow::Result<(String, Option<Child>)> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
     let mut child = Command::new(script)
-        .args(["exec", "sh", "-c", "echo $TEMPORAL_TEST_ADDRESS; cat >/dev/null"])
+        .args([
+            "exec",
+            "sh",
+            "-c",
+            "echo $TEMPORAL_TEST_ADDRESS; cat >/dev/null",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

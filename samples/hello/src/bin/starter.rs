@@ -22,7 +22,9 @@ async fn main() -> MainResult {
     let client = starter.connect().await?;
     let task_queue = starter.task_queue(TASK_QUEUE);
     let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("hello")).build();
-    let handle = client.start_workflow(HelloWorkflow::run, name.into(), options).await?;
+    let handle = client
+        .start_workflow(HelloWorkflow::run, name.into(), options)
+        .await?;
     print_started(&handle, task_queue);
     let result = handle.get_result(Default::default()).await?;
     Ok(print_result(&result)?)

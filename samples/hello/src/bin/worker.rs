@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow and the activity.
+//! Polls the task queue and runs the workflow and its activities.
 
 use clap::Parser;
 use hello::{TASK_QUEUE, worker_options};

@@ -1,0 +1,72 @@
+//! Starts the workflow with a shopping list and waits for its result.
+
+use activity_choice::{
+    TASK_QUEUE,
+    workflows::{Fruit, Item, PurchaseFruitsWorkflow, ShoppingList},
+};
+use anyhow::Context;
+use clap::Parser;
+use shared::{MainResult, StarterArgs, print_result, print_started};
+use temporalio_client::WorkflowStartOptions;
+
+/// Starts `PurchaseFruitsWorkflow` and prints its result.
+#[derive(Parser)]
+struct Args {
+    /// What to order, as fruit=amount; repeat it [default: apple=8 banana=5 cherry=1 orange=4]
+    #[arg(long = "item", value_name = "FRUIT=AMOUNT", value_parser = parse_item)]
+    items: Vec<Item>,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+fn parse_item(text: &str) -> anyhow::Result<Item> {
+    let (fruit, amount) = text.split_once('=').context("write it as apple=8")?;
+    let fruit = match fruit {
+        "apple" => Fruit::Apple,
+        "banana" => Fruit::Banana,
+        "cherry" => Fruit::Cherry,
+        "orange" => Fruit::Orange,
+        _ => anyhow::bail!("there are apple, banana, cherry and orange"),
+    };
+    let amount = amount
+        .parse()
+        .with_context(|| format!("`{amount}` is no amount"))?;
+    Ok(Item { fruit, amount })
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let Args { mut items, starter } = Args::parse();
+    if items.is_empty() {
+        items = vec![
+            Item {
+                fruit: Fruit::Apple,
+                amount: 8,
+            },
+            Item {
+                fruit: Fruit::Banana,
+                amount: 5,
+            },
+            Item {
+                fruit: Fruit::Cherry,
+                amount: 1,
+            },
+            Item {
+                fruit: Fruit::Orange,
+                amount: 4,
+            },
+        ];
+    }
+    let client = starter.connect().await?;
+    let task_queue = starter.task_queue(TASK_QUEUE);
+    let options =
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("activity-choice")).build();
+    let list = ShoppingList { items };
+    let handle = client
+        .start_workflow(PurchaseFruitsWorkflow::run, list.into(), options)
+        .await?;
+    print_started(&handle, task_queue);
+    let result = handle.get_result(Default::default()).await?;
+    Ok(print_result(&result)?)
+}

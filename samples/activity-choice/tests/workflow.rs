@@ -1,0 +1,120 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+use activity_choice::{worker_options, workflows::PurchaseFruitsWorkflow};
+use serde_json::{Value, json};
+use shared::{
+    describe,
+    testing::{TestEnv, activity_types, with_worker},
+};
+use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+
+/// Starts the workflow as a client of another language does.
+async fn start(
+    env: &TestEnv,
+    list: Value,
+) -> anyhow::Result<WorkflowHandle<Client, PurchaseFruitsWorkflow>> {
+    env.start_json("PurchaseFruitsWorkflow", &[list]).await
+}
+
+/// One activity an item, the one for its fruit, in the order of the list.
+#[tokio::test]
+async fn chooses_the_activity_by_the_fruit() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let list = json!({"items": [
+            {"fruit": 4, "amount": 4}, {"fruit": 1, "amount": 8},
+            {"fruit": 3, "amount": 1}, {"fruit": 2, "amount": 5},
+        ]});
+        let handle = start(&env, list).await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(
+            result,
+            "Ordered 4 Oranges...Ordered 8 Apples...Ordered 1 Cherries...Ordered 5 Bananas..."
+        );
+        let activities = activity_types(&handle).await?;
+        assert_eq!(
+            activities,
+            [
+                "order_oranges",
+                "order_apples",
+                "order_cherries",
+                "order_bananas"
+            ]
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// An empty list orders nothing.
+#[tokio::test]
+async fn orders_nothing() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = start(&env, json!({"items": []})).await?;
+        assert_eq!(handle.get_result(Default::default()).await?, "");
+        assert!(activity_types(&handle).await?.is_empty());
+        Ok(())
+    })
+    .await
+}
+
+/// A fruit that nobody knows fails the workflow before anything is ordered, and is named.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let apple = json!({"fruit": 1, "amount": 1});
+        let cases = [
+            (
+                json!({"items": [apple, {"fruit": 9, "amount": 1}]}),
+                "`items[1].fruit`: invalid value: 9, expected one of: 1, 2, 3, 4",
+            ),
+            (
+                json!({"items": [{"fruit": "apple", "amount": 1}]}),
+                "`items[0].fruit`: invalid type: string \"apple\", expected u8",
+            ),
+            (
+                json!({"items": [{"fruit": 1, "amount": -1}]}),
+                "`items[0].amount`: invalid value: integer `-1`, expected u32",
+            ),
+            (
+                json!({"items": [{"fruit": 1}]}),
+                "`items[0]`: missing field `amount`",
+            ),
+            (json!({}), "missing field `items`"),
+        ];
+        for (list, reason) in cases {
+            let handle = start(&env, list).await?;
+            let error = handle
+                .get_result(Default::default())
+                .await
+                .expect_err("bad input");
+            assert_eq!(
+                describe(&error),
+                format!("workflow failed: bad input: {reason} (BadInput)")
+            );
+            assert!(activity_types(&handle).await?.is_empty());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let list = json!({"items": [{"fruit": 1, "amount": 8}]});
+    let handle = start(&env, list).await?;
+    handle.cancel(Default::default()).await?;
+    env.work(worker_options, async {
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("cancelled");
+        assert!(
+            matches!(error, WorkflowGetResultError::Cancelled { .. }),
+            "{error:?}"
+        );
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,108 @@
+//! The workflows: two local activities, the same two as regular ones, and one that is retried.
+
+use crate::activities::{ComposeGreetingInput, GreetingActivities};
+use shared::Input;
+use std::time::Duration;
+use temporalio_common::RetryPolicy;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ActivityOptions, LocalActivityOptions, WorkflowContext, WorkflowResult};
+
+/// What the workflows return when the greeting turns out to be blank.
+const INVALID: &str = "Invalid result";
+
+/// Composes a greeting and validates it, both by local activities.
+#[workflow]
+#[derive(Default)]
+pub struct LocalActivityWorkflow;
+
+#[workflow_methods]
+impl LocalActivityWorkflow {
+    /// Returns the greeting.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
+        let input = ComposeGreetingInput {
+            greeting: "Hello".to_owned(),
+            name: name.valid()?,
+        };
+        // Without a timeout of its own a local activity may take 100 s, far longer than a workflow
+        // task (10 s): the worker would keep the task open, and the workflow deaf, all the while.
+        let options = LocalActivityOptions::builder()
+            .start_to_close_timeout(Duration::from_secs(2))
+            .build();
+        let greeting = ctx
+            .execute_local_activity(GreetingActivities::compose_greeting, input, options.clone())
+            .await?;
+        let valid = ctx
+            .execute_local_activity(
+                GreetingActivities::validate_input,
+                greeting.clone(),
+                options,
+            )
+            .await?;
+        Ok(if valid { greeting } else { INVALID.to_owned() })
+    }
+}
+
+/// The same by regular activities, to compare.
+#[workflow]
+#[derive(Default)]
+pub struct RegularActivityWorkflow;
+
+#[workflow_methods]
+impl RegularActivityWorkflow {
+    /// Returns the greeting.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
+        let input = ComposeGreetingInput {
+            greeting: "Hello".to_owned(),
+            name: name.valid()?,
+        };
+        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
+        let greeting = ctx
+            .execute_activity(GreetingActivities::compose_greeting, input, options.clone())
+            .await?;
+        let valid = ctx
+            .execute_activity(
+                GreetingActivities::validate_input,
+                greeting.clone(),
+                options,
+            )
+            .await?;
+        Ok(if valid { greeting } else { INVALID.to_owned() })
+    }
+}
+
+/// Runs a local activity that fails its first attempts, and waits longer after each.
+#[workflow]
+#[derive(Default)]
+pub struct LocalRetryWorkflow;
+
+#[workflow_methods]
+impl LocalRetryWorkflow {
+    /// Returns the number of the attempt that succeeded.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, failures: Input<u32>) -> WorkflowResult<u32> {
+        let failures = failures.valid()?;
+        // Waits 0.3 s, 0.6 s, 1.2 s, … The first is below the threshold: the worker waits inside
+        // the workflow task, and history knows nothing of it. From the second on the workflow
+        // waits by a timer, and a worker that dies meanwhile loses nothing.
+        let retry_policy = RetryPolicy::builder()
+            .initial_interval(Duration::from_millis(300))
+            .build();
+        let options = LocalActivityOptions::builder()
+            .start_to_close_timeout(Duration::from_secs(2))
+            .schedule_to_close_timeout(Duration::from_secs(60))
+            .retry_policy(retry_policy)
+            .timer_backoff_threshold(Duration::from_millis(500))
+            .build();
+        Ok(ctx
+            .execute_local_activity(GreetingActivities::fail_at_first, failures, options)
+            .await?)
+    }
+}

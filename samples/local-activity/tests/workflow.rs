@@ -1,0 +1,202 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+use local_activity::{
+    activities::ComposeGreetingInput,
+    worker_options,
+    workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow},
+};
+use serde_json::json;
+use shared::{
+    Input, describe,
+    testing::{TestEnv, activity_types, event_types, with_worker},
+};
+use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    MarkerRecorded, TimerFired, TimerStarted, WorkflowExecutionCompleted, WorkflowExecutionStarted,
+    WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
+};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    WorkerOptions, WorkflowRegistrationError,
+    activities::{ActivityContext, ActivityError},
+};
+
+/// Two markers, no scheduled activity, one workflow task.
+#[tokio::test]
+async fn greets_within_one_workflow_task() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(
+                LocalActivityWorkflow::run,
+                "World".into(),
+                env.start_options(),
+            )
+            .await?;
+        assert_eq!(
+            handle.get_result(Default::default()).await?,
+            "Hello, World!"
+        );
+        let expected = [
+            WorkflowExecutionStarted,
+            WorkflowTaskScheduled,
+            WorkflowTaskStarted,
+            WorkflowTaskCompleted,
+            MarkerRecorded,
+            MarkerRecorded,
+            WorkflowExecutionCompleted,
+        ];
+        assert_eq!(event_types(&handle).await?, expected);
+        Ok(())
+    })
+    .await
+}
+
+/// The same by regular activities: the same result, a longer history.
+#[tokio::test]
+async fn regular_activities_do_the_same() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(
+                RegularActivityWorkflow::run,
+                "World".into(),
+                env.start_options(),
+            )
+            .await?;
+        assert_eq!(
+            handle.get_result(Default::default()).await?,
+            "Hello, World!"
+        );
+        assert_eq!(
+            activity_types(&handle).await?,
+            ["compose_greeting", "validate_input"]
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Retried twice: the short wait inside the worker, the long one by a timer in the history.
+#[tokio::test]
+async fn waits_by_a_timer_when_the_wait_is_long() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let timers = async |failures: u32| -> anyhow::Result<usize> {
+            let handle = env
+                .client
+                .start_workflow(
+                    LocalRetryWorkflow::run,
+                    failures.into(),
+                    env.start_options(),
+                )
+                .await?;
+            assert_eq!(handle.get_result(Default::default()).await?, failures + 1);
+            let events = event_types(&handle).await?;
+            let count = |kind| events.iter().filter(|event| **event == kind).count();
+            assert_eq!(count(TimerStarted), count(TimerFired));
+            Ok(count(TimerStarted))
+        };
+        assert_eq!(timers(1).await?, 0);
+        assert_eq!(timers(2).await?, 1);
+        Ok(())
+    })
+    .await
+}
+
+/// Stands in for the sample's activities, under the same names: its greetings are blank.
+pub struct BlankActivities;
+
+#[activities]
+impl BlankActivities {
+    #[activity(name = "compose_greeting")]
+    pub async fn compose_greeting(
+        _ctx: ActivityContext,
+        _input: Input<ComposeGreetingInput>,
+    ) -> Result<String, ActivityError> {
+        Ok("  ".to_owned())
+    }
+
+    #[activity(name = "validate_input")]
+    pub async fn validate_input(
+        _ctx: ActivityContext,
+        text: Input<String>,
+    ) -> Result<bool, ActivityError> {
+        Ok(!text.valid()?.trim().is_empty())
+    }
+}
+
+fn blank_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<LocalActivityWorkflow>()?
+        .register_activities(BlankActivities)
+        .build())
+}
+
+/// A blank greeting is not returned as one.
+#[tokio::test]
+async fn tells_a_blank_greeting() -> anyhow::Result<()> {
+    with_worker(blank_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(
+                LocalActivityWorkflow::run,
+                "World".into(),
+                env.start_options(),
+            )
+            .await?;
+        assert_eq!(
+            handle.get_result(Default::default()).await?,
+            "Invalid result"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Input that is no string fails the workflow at once.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .start_json::<LocalActivityWorkflow>("LocalActivityWorkflow", &[json!(["World"])])
+            .await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("bad input");
+        let reason = "invalid type: sequence, expected a string";
+        assert_eq!(
+            describe(&error),
+            format!("workflow failed: bad input: {reason} (BadInput)")
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(
+            LocalActivityWorkflow::run,
+            "World".into(),
+            env.start_options(),
+        )
+        .await?;
+    handle.cancel(Default::default()).await?;
+    env.work(worker_options, async {
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("cancelled");
+        assert!(
+            matches!(error, WorkflowGetResultError::Cancelled { .. }),
+            "{error:?}"
+        );
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,170 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+use parallel_activity::{
+    worker_options,
+    workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
+};
+use serde_json::json;
+use shared::{
+    describe,
+    testing::{TestEnv, event_types, with_worker},
+};
+use std::num::NonZeroUsize;
+use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    self, ActivityTaskCompleted, ActivityTaskScheduled,
+};
+
+/// How many activities were scheduled and not yet completed, at the most.
+fn most_at_a_time(events: &[EventType]) -> usize {
+    let (mut running, mut most) = (0_usize, 0);
+    for event in events {
+        match event {
+            ActivityTaskScheduled => running += 1,
+            ActivityTaskCompleted => running -= 1,
+            _ => {}
+        }
+        most = most.max(running);
+    }
+    most
+}
+
+/// All five are scheduled before the first completes, and the result is sorted.
+#[tokio::test]
+async fn greets_all_at_once() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
+            .await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(
+            result,
+            [
+                "Hello, user1!",
+                "Hello, user2!",
+                "Hello, user3!",
+                "Hello, user4!",
+                "Hello, user5!"
+            ]
+        );
+        assert_eq!(most_at_a_time(&event_types(&handle).await?), 5);
+        Ok(())
+    })
+    .await
+}
+
+/// Seven names, three lanes: three at a time, never four, and nobody is left out.
+#[tokio::test]
+async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let names = ["g", "f", "e", "d", "c", "b", "a"]
+            .map(String::from)
+            .to_vec();
+        let input = BoundedInput {
+            names,
+            at_most: NonZeroUsize::new(3).expect("not 0"),
+        };
+        let handle = env
+            .client
+            .start_workflow(
+                SayHelloBoundedWorkflow::run,
+                input.into(),
+                env.start_options(),
+            )
+            .await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(
+            result,
+            ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("Hello, {name}!"))
+        );
+        assert_eq!(most_at_a_time(&event_types(&handle).await?), 3);
+        Ok(())
+    })
+    .await
+}
+
+/// More lanes than names, and no names at all.
+#[tokio::test]
+async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for names in [vec!["Ada".to_owned()], vec![]] {
+            let input = BoundedInput {
+                names: names.clone(),
+                at_most: NonZeroUsize::new(usize::MAX).expect("not 0"),
+            };
+            let handle = env
+                .client
+                .start_workflow(
+                    SayHelloBoundedWorkflow::run,
+                    input.into(),
+                    env.start_options(),
+                )
+                .await?;
+            assert_eq!(
+                handle.get_result(Default::default()).await?.len(),
+                names.len()
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// An argument where none is taken, and a width of nought, fail the workflow at once.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .start_json::<SayHelloWorkflow>("SayHelloWorkflow", &[json!("surprise")])
+            .await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("bad input");
+        let reason = "invalid type: string \"surprise\", expected unit";
+        assert_eq!(
+            describe(&error),
+            format!("workflow failed: bad input: {reason} (BadInput)")
+        );
+
+        let input = json!({"names": ["Ada"], "at_most": 0});
+        let handle = env
+            .start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &[input])
+            .await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("bad input");
+        let reason = "`at_most`: invalid value: integer `0`, expected a nonzero usize";
+        assert_eq!(
+            describe(&error),
+            format!("workflow failed: bad input: {reason} (BadInput)")
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled while five greetings run, the workflow ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
+        .await?;
+    handle.cancel(Default::default()).await?;
+    env.work(worker_options, async {
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("cancelled");
+        assert!(
+            matches!(error, WorkflowGetResultError::Cancelled { .. }),
+            "{error:?}"
+        );
+        Ok(())
+    })
+    .await
+}
