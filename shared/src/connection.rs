@@ -120,6 +120,9 @@ impl ConnectionArgs {
         let mut profile = load_client_config_profile(options, Some(&env))
             .map_err(|error| anyhow!("{error}"))
             .context("cannot load the connection settings from TEMPORAL_* and temporal.toml")?;
+        // The SDK's own default begins with http://, which would turn TLS and an API key's
+        // protection off where only they are set.
+        profile.address.get_or_insert_with(|| DEFAULT_ADDRESS.to_owned());
         check(&profile)?;
         let namespace = profile
             .namespace
@@ -154,11 +157,11 @@ impl ConnectionArgs {
             ("TEMPORAL_TLS_SERVER_NAME", &self.tls_server_name),
         ];
         for (name, value) in flags {
-            if let Some(value) = value {
-                env.insert(name.to_owned(), value.clone());
-                // Both a file and its contents would be an error.
-                env.remove(&name.replace("_PATH", "_DATA"))
-                    .filter(|_| name.ends_with("_PATH"));
+            let Some(value) = value else { continue };
+            env.insert(name.to_owned(), value.clone());
+            // A file wins over its contents: the SDK takes both for a contradiction.
+            if let Some(file) = name.strip_suffix("_PATH") {
+                env.remove(&format!("{file}_DATA"));
             }
         }
     }
@@ -344,5 +347,107 @@ fn names_set() -> String {
     match names.len() {
         0 => "no TEMPORAL_* variable".to_owned(),
         _ => names.into_iter().collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(args: &ConnectionArgs, env: &[(&str, &str)]) -> anyhow::Result<(String, String)> {
+        let env = env
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        let (connection, client) = args.load_from(env)?;
+        Ok((connection.target.to_string(), client.namespace))
+    }
+
+    /// A flag wins over its variable; with neither, the defaults.
+    #[test]
+    fn flags_win() -> anyhow::Result<()> {
+        let env = [
+            ("TEMPORAL_ADDRESS", "a.example:1"),
+            ("TEMPORAL_NAMESPACE", "theirs"),
+        ];
+        let none = ConnectionArgs::default();
+        assert_eq!(
+            load(&none, &[])?,
+            ("http://localhost:7233/".into(), "default".into())
+        );
+        assert_eq!(
+            load(&none, &env)?,
+            ("http://a.example:1/".into(), "theirs".into())
+        );
+        let args = ConnectionArgs {
+            address: Some("b.example:2".into()),
+            namespace: Some("ours".into()),
+            ..none
+        };
+        assert_eq!(
+            load(&args, &env)?,
+            ("http://b.example:2/".into(), "ours".into())
+        );
+        Ok(())
+    }
+
+    /// A certificate by flag replaces one given as the contents of a variable.
+    #[test]
+    fn a_file_replaces_its_contents() {
+        let ca = env!("CARGO_MANIFEST_PATH").to_owned();
+        let args = ConnectionArgs {
+            tls_ca_path: Some(ca),
+            ..ConnectionArgs::default()
+        };
+        let env = HashMap::from([("TEMPORAL_TLS_SERVER_CA_CERT_DATA".into(), "other".into())]);
+        let (connection, _) = args.load_from(env).expect("no contradiction");
+        let ca = connection
+            .tls_options
+            .expect("TLS")
+            .server_root_ca_cert
+            .expect("a CA");
+        assert!(ca.starts_with(b"[package]"));
+    }
+
+    /// TLS and an API key each choose https; compression is off where nothing leaves the machine.
+    #[test]
+    fn schemes_and_compression() -> anyhow::Result<()> {
+        let none = ConnectionArgs::default();
+        let env = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect()
+        };
+        let cases: [(&[(&str, &str)], &str, GrpcCompression); 5] = [
+            (&[], "http", GrpcCompression::None),
+            (
+                &[("TEMPORAL_ADDRESS", "[::1]:7233")],
+                "http",
+                GrpcCompression::None,
+            ),
+            (
+                &[("TEMPORAL_ADDRESS", "a.example:1")],
+                "http",
+                GrpcCompression::Gzip,
+            ),
+            (
+                &[("TEMPORAL_ADDRESS", "https://a.example")],
+                "https",
+                GrpcCompression::Gzip,
+            ),
+            (&[("TEMPORAL_API_KEY", "k")], "https", GrpcCompression::None),
+        ];
+        for (variables, scheme, compression) in cases {
+            let (connection, _) = none.load_from(env(variables))?;
+            assert_eq!(connection.target.scheme(), scheme, "{variables:?}");
+            assert_eq!(
+                connection.tls_options.is_some(),
+                scheme == "https",
+                "{variables:?}"
+            );
+            assert_eq!(connection.grpc_compression, compression, "{variables:?}");
+        }
+        Ok(())
     }
 }

@@ -55,6 +55,10 @@ impl<T> Input<T> {
     /// A non-retryable [`ApplicationFailure`] of type [`BAD_INPUT`] whose message names the field.
     /// `?` works on it in workflows and in activities. In a signal handler, which has nobody to
     /// fail, match on it: the workflow goes on without the bad signal.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the SDK's own error type, by value, is what `?` takes"
+    )]
     pub fn valid(self) -> Result<T, ApplicationFailure> {
         self.0.map_err(|reason| {
             ApplicationFailure::builder(format!("bad input: {reason}"))

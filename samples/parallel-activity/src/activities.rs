@@ -1,5 +1,7 @@
 //! The activity that runs many times side by side.
 
+#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+
 use shared::Input;
 use std::time::Duration;
 use temporalio_macros::activities;
