@@ -1,6 +1,8 @@
 # Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
 
 .DEFAULT_GOAL := help
+# For execute-<pattern>: what to start, and with what.
+export TYPE INPUT
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
@@ -11,6 +13,7 @@ help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
 	@echo 'make worker-<pattern>   its worker alone, in the foreground (ARGS="…")'
 	@echo 'make start-<pattern>    its starter alone (ARGS="…")'
+	@echo 'make execute-<pattern>  any JSON as input, by the Temporal CLI in place of the starter (TYPE=… INPUT=…)'
 	@echo 'make test-<pattern>     its tests alone'
 	@echo 'make record-<pattern>   its history recorded anew, for the replay test (ARGS="…")'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
@@ -28,6 +31,9 @@ worker-%:
 
 start-%:
 	$(SAMPLE) start $* $(ARGS)
+
+execute-%:
+	$(SAMPLE) execute $*
 
 record-%:
 	$(SAMPLE) record $* $(ARGS)

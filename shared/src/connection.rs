@@ -122,7 +122,9 @@ impl ConnectionArgs {
             .context("cannot load the connection settings from TEMPORAL_* and temporal.toml")?;
         // The SDK's own default begins with http://, which would turn TLS and an API key's
         // protection off where only they are set.
-        profile.address.get_or_insert_with(|| DEFAULT_ADDRESS.to_owned());
+        profile
+            .address
+            .get_or_insert_with(|| DEFAULT_ADDRESS.to_owned());
         check(&profile)?;
         let namespace = profile
             .namespace
