@@ -241,14 +241,16 @@ fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
             "the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code"
         );
     }
+    let has_port = |address: &str| match address.rsplit_once(':') {
+        Some((_, port)) => port.parse::<u16>().is_ok(),
+        None => false,
+    };
     if let Some(address) = &profile.address
-        && !address.contains("://")
-        && !address
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        && !(address.contains("://") || has_port(address))
     {
         bail!(
-            "the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); Temporal's is usually 7233"
+            "the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); \
+             Temporal's is usually 7233"
         );
     }
     let Some(tls) = &profile.tls else {

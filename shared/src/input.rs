@@ -120,7 +120,7 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
     ) -> Result<Self, PayloadConversionError> {
         Ok(Self(match converter.from_payload(context.data, payload) {
             Ok(deserializer) => serde_path_to_error::deserialize(deserializer).map_err(reason),
-            Err(error) => Err(shorten(error)),
+            Err(error) => Err(conversion_reason(error)),
         }))
     }
 
@@ -142,7 +142,7 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
             (1, _) | (0, true) => context
                 .converter
                 .from_payloads::<T>(context, std::mem::take(&mut payloads))
-                .map_err(shorten),
+                .map_err(conversion_reason),
             (0, false) => Err("the argument is missing".to_owned()),
             (n, true) => Err(format!("takes no argument, got {n}")),
             (n, false) => Err(format!("takes one argument, got {n}")),
@@ -169,6 +169,13 @@ fn reason<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> String 
     match path.as_str() {
         "." => shorten(error.inner()),
         path => shorten(format_args!("`{path}`: {}", error.inner())),
+    }
+}
+
+fn conversion_reason(error: PayloadConversionError) -> String {
+    match error {
+        PayloadConversionError::EncodingError(inner) => shorten(inner),
+        _ => "its payload is in an encoding that does not fit the type".to_owned(),
     }
 }
 
@@ -319,11 +326,11 @@ mod tests {
         );
         assert_eq!(
             decode::<String>(vec![payload("x/y", "1")]).unwrap_err(),
-            "Wrong encoding"
+            "its payload is in an encoding that does not fit the type"
         );
         assert_eq!(
             decode::<String>(vec![Payload::default()]).unwrap_err(),
-            "Wrong encoding"
+            "its payload is in an encoding that does not fit the type"
         );
         let deep = "[".repeat(100_000);
         assert!(

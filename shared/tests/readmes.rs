@@ -7,13 +7,17 @@
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
+
+mod outside;
 
 use anyhow::{Context, bail, ensure};
+use outside::{outside, root};
 use regex::Regex;
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::{Mutex, mpsc},
     time::{Duration, Instant},
@@ -32,10 +36,6 @@ const SECTIONS: [&str; 7] = [
     "Take it",
     "See also",
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// The patterns, by their folders.
 fn patterns() -> anyhow::Result<Vec<String>> {
@@ -116,28 +116,6 @@ fn matches(expected: &[String], actual: &[String]) -> bool {
             .split_first()
             .is_some_and(|(line, more)| mask(first) == mask(line) && matches(rest, more)),
     }
-}
-
-/// A command as the user's shell would run it. What cargo sets for tests makes another cargo build
-/// everything anew, because build scripts watch it; make's is for its own recipes.
-fn outside(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        let ours = [
-            "CARGO",
-            "MAKE",
-            "MFLAGS",
-            "OUT_DIR",
-            "RUST_LOG",
-            "TEMPORAL_",
-        ];
-        let theirs = ["CARGO_HOME", "CARGO_TARGET_DIR", "TEMPORAL_CLI"];
-        if ours.iter().any(|ours| name.starts_with(ours)) && !theirs.contains(&&*name) {
-            command.env_remove(&*name);
-        }
-    }
-    command
 }
 
 fn run(step: &Step, address: &str) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! What the real binaries say, and how they end, when something is wrong or somebody stops them.
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
 use std::{
     net::TcpListener,

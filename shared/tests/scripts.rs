@@ -1,0 +1,172 @@
+//! `shared/scripts`, by way of `make`: what they start, what they refuse, what they leave behind.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+mod outside;
+
+use anyhow::{Context, ensure};
+use outside::{outside, root};
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
+
+/// Runs `make` and returns whether it succeeded and what it printed to stderr.
+fn make(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<(bool, String)> {
+    let mut make = outside("make");
+    let output = make
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(root())
+        .output()?;
+    Ok((output.status.success(), String::from_utf8(output.stderr)?))
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Ends the server at this address, whatever becomes of the test.
+struct Cleanup(String);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let _ = make(&["clean-server"], &[("TEMPORAL_ADDRESS", &self.0)]);
+    }
+}
+
+/// Started twice it is started once; killed, it is started again; and it keeps what it holds.
+#[test]
+fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
+    let port = free_port()?;
+    let address = format!("localhost:{port}");
+    let _cleanup = Cleanup(address.clone());
+    let at = [("TEMPORAL_ADDRESS", address.as_str())];
+    let (ok, said) = make(&["server"], &at)?;
+    ensure!(ok && said.contains("(started)"), "{said}");
+    let (ok, said) = make(&["server"], &at)?;
+    ensure!(ok && said.contains("(running)"), "{said}");
+
+    let state = root().join(".temporal");
+    let pid = std::fs::read_to_string(state.join(format!("server-{port}.pid")))?;
+    Command::new("kill")
+        .args(["-s", "KILL", pid.trim()])
+        .status()?;
+    let (ok, said) = make(&["server"], &at)?;
+    ensure!(ok && said.contains("(started)"), "{said}");
+
+    let (ok, said) = make(&["stop"], &at)?;
+    ensure!(ok && said.contains("(stopped)"), "{said}");
+    ensure!(
+        state.join(format!("server-{port}.db")).exists(),
+        "the database is gone"
+    );
+    let (ok, said) = make(&["stop"], &at)?;
+    ensure!(ok && said.contains("none of ours is running"), "{said}");
+    let (ok, _) = make(&["clean-server"], &at)?;
+    ensure!(
+        ok && !state.join(format!("server-{port}.db")).exists(),
+        "the database is still there"
+    );
+    Ok(())
+}
+
+/// A port that somebody else has, a port for the Web UI that is taken, an address without a port.
+#[test]
+fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
+    let mute = TcpListener::bind("127.0.0.1:0")?;
+    let address = mute.local_addr()?.to_string();
+    let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", &address)])?;
+    ensure!(
+        !ok && said.contains("is taken, and not by a Temporal server"),
+        "{said}"
+    );
+
+    // Any two ports a thousand apart.
+    let (port, _ui) = (20_000..21_000)
+        .find_map(|port| {
+            let ui = TcpListener::bind(("127.0.0.1", port + 1000)).ok()?;
+            TcpListener::bind(("127.0.0.1", port))
+                .ok()
+                .map(|_| (port, ui))
+        })
+        .context("no free ports")?;
+    let address = format!("localhost:{port}");
+    let _cleanup = Cleanup(address.clone());
+    let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", &address)])?;
+    ensure!(
+        !ok && said.contains("the server ended at once: ") && said.contains("UI port"),
+        "{said}"
+    );
+
+    let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", "localhost")])?;
+    ensure!(
+        !ok && said.contains("TEMPORAL_ADDRESS has no port: localhost"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// An unknown pattern, a worker that cannot connect, an `execute` without a type: one clear line.
+#[test]
+fn a_run_says_why_it_fails() -> anyhow::Result<()> {
+    let address = shared::testing::address()?;
+    let at = ("TEMPORAL_ADDRESS", address);
+    let (ok, said) = make(&["run-nope"], &[at])?;
+    ensure!(
+        !ok && said.contains("Error: there is no pattern nope; there are: "),
+        "{said}"
+    );
+
+    let (ok, said) = make(&["run-hello"], &[at, ("TEMPORAL_TLS", "true")])?;
+    ensure!(
+        !ok && said.contains("Error: the worker ended: Error: cannot connect"),
+        "{said}"
+    );
+    ensure!(
+        said.contains("log      .temporal/hello-worker.log"),
+        "{said}"
+    );
+
+    let (ok, said) = make(&["execute-hello"], &[at])?;
+    ensure!(
+        !ok && said.contains("Error: say what to start: TYPE="),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// Ctrl-C while the starter waits ends all, the worker too.
+#[test]
+fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
+    let address = shared::testing::address()?;
+    let mut run = outside("make")
+        .args(["run-hello", "ARGS=--task-queue nobody-polls-this"])
+        .env("TEMPORAL_ADDRESS", address)
+        .current_dir(root())
+        .process_group(0)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let group = run.id().to_string();
+    let members = || Command::new("pgrep").args(["-g", &group]).output();
+    let stderr = BufReader::new(run.stderr.take().context("piped")?);
+    for line in stderr.lines() {
+        let line = line?;
+        if line.starts_with("history ") {
+            ensure!(
+                String::from_utf8(members()?.stdout)?.lines().count() >= 3,
+                "no worker to end"
+            );
+            Command::new("kill")
+                .args(["-s", "INT", "--", &format!("-{group}")])
+                .status()?;
+        }
+    }
+    ensure!(!run.wait()?.success(), "an interrupted run is no success");
+    let left = String::from_utf8(members()?.stdout)?;
+    ensure!(left.is_empty(), "still running: {left}");
+    Ok(())
+}
