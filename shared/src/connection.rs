@@ -423,7 +423,8 @@ mod tests {
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect()
         };
-        let cases: [(&[(&str, &str)], &str, GrpcCompression); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, GrpcCompression);
+        let cases: [Case<'_>; 5] = [
             (&[], "http", GrpcCompression::None),
             (
                 &[("TEMPORAL_ADDRESS", "[::1]:7233")],
