@@ -38,7 +38,7 @@ impl WorkerArgs {
 /// On the first signal the worker stops polling; running activities have the worker's
 /// `graceful_shutdown_period` to finish before they are cancelled, and are retried elsewhere if
 /// they do not. An activity that ignores its cancellation holds the worker up; a second signal
-/// ends the process at once.
+/// ends the process at once, with status 130.
 ///
 /// # Errors
 /// If the worker cannot start (an unknown namespace) or loses what it cannot go on without.
@@ -62,7 +62,11 @@ async fn run(mut worker: Worker) -> anyhow::Result<()> {
     shutdown();
     tokio::select! {
         result = &mut running => result.context("the worker did not shut down cleanly"),
-        signal = signals.next() => anyhow::bail!("ended by a second {signal}, running activities will be retried"),
+        signal = signals.next() => {
+            tracing::warn!(signal, "ended at once, what was running will be retried");
+            // Not by returning: tokio would wait for activities that block a thread.
+            std::process::exit(130)
+        }
     }
 }
 

@@ -2,11 +2,8 @@
 
 use activity_choice::{worker_options, workflows::PurchaseFruitsWorkflow};
 use serde_json::{Value, json};
-use shared::{
-    describe,
-    testing::{TestEnv, activity_types, with_worker},
-};
-use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
+use temporalio_client::{Client, WorkflowHandle};
 
 /// Starts the workflow as a client of another language does.
 async fn start(
@@ -83,14 +80,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         ];
         for (list, reason) in cases {
             let handle = start(&env, list).await?;
-            let error = handle
-                .get_result(Default::default())
-                .await
-                .expect_err("bad input");
-            assert_eq!(
-                describe(&error),
-                format!("workflow failed: bad input: {reason} (BadInput)")
-            );
+            assert_eq!(bad_input(&handle).await?, reason);
             assert!(activity_types(&handle).await?.is_empty());
         }
         Ok(())
@@ -104,17 +94,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let list = json!({"items": [{"fruit": 1, "amount": 8}]});
     let handle = start(&env, list).await?;
-    handle.cancel(Default::default()).await?;
-    env.work(worker_options, async {
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("cancelled");
-        assert!(
-            matches!(error, WorkflowGetResultError::Cancelled { .. }),
-            "{error:?}"
-        );
-        Ok(())
-    })
-    .await
+    env.ends_cancelled(handle, worker_options).await
 }

@@ -2,11 +2,7 @@
 
 use hello::{worker_options, workflows::HelloWorkflow};
 use serde_json::json;
-use shared::{
-    describe,
-    testing::{TestEnv, activity_types, with_worker},
-};
-use temporalio_client::errors::WorkflowGetResultError;
+use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
 
 /// The greeting, by one activity.
 #[tokio::test]
@@ -42,14 +38,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             let handle = env
                 .start_json::<HelloWorkflow>("HelloWorkflow", &arguments)
                 .await?;
-            let error = handle
-                .get_result(Default::default())
-                .await
-                .expect_err("bad input");
-            assert_eq!(
-                describe(&error),
-                format!("workflow failed: bad input: {reason} (BadInput)")
-            );
+            assert_eq!(bad_input(&handle).await?, reason);
         }
         Ok(())
     })
@@ -64,17 +53,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         .client
         .start_workflow(HelloWorkflow::run, "Ada".into(), env.start_options())
         .await?;
-    handle.cancel(Default::default()).await?;
-    env.work(worker_options, async {
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("cancelled");
-        assert!(
-            matches!(error, WorkflowGetResultError::Cancelled { .. }),
-            "{error:?}"
-        );
-        Ok(())
-    })
-    .await
+    env.ends_cancelled(handle, worker_options).await
 }

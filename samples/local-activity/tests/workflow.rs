@@ -7,10 +7,9 @@ use local_activity::{
 };
 use serde_json::json;
 use shared::{
-    Input, describe,
-    testing::{TestEnv, activity_types, event_types, with_worker},
+    Input,
+    testing::{TestEnv, activity_types, bad_input, event_types, with_worker},
 };
-use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
     MarkerRecorded, TimerFired, TimerStarted, WorkflowExecutionCompleted, WorkflowExecutionStarted,
     WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
@@ -160,15 +159,8 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         let handle = env
             .start_json::<LocalActivityWorkflow>("LocalActivityWorkflow", &[json!(["World"])])
             .await?;
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("bad input");
         let reason = "invalid type: sequence, expected a string";
-        assert_eq!(
-            describe(&error),
-            format!("workflow failed: bad input: {reason} (BadInput)")
-        );
+        assert_eq!(bad_input(&handle).await?, reason);
         Ok(())
     })
     .await
@@ -186,17 +178,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
             env.start_options(),
         )
         .await?;
-    handle.cancel(Default::default()).await?;
-    env.work(worker_options, async {
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("cancelled");
-        assert!(
-            matches!(error, WorkflowGetResultError::Cancelled { .. }),
-            "{error:?}"
-        );
-        Ok(())
-    })
-    .await
+    env.ends_cancelled(handle, worker_options).await
 }

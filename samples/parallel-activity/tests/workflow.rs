@@ -5,10 +5,7 @@ use parallel_activity::{
     workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
 };
 use serde_json::json;
-use shared::{
-    describe,
-    testing::{TestEnv, event_types, with_worker},
-};
+use shared::testing::{TestEnv, bad_input, event_types, until, with_worker};
 use std::num::NonZeroUsize;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
@@ -118,29 +115,15 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         let handle = env
             .start_json::<SayHelloWorkflow>("SayHelloWorkflow", &[json!("surprise")])
             .await?;
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("bad input");
         let reason = "invalid type: string \"surprise\", expected unit";
-        assert_eq!(
-            describe(&error),
-            format!("workflow failed: bad input: {reason} (BadInput)")
-        );
+        assert_eq!(bad_input(&handle).await?, reason);
 
         let input = json!({"names": ["Ada"], "at_most": 0});
         let handle = env
             .start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &[input])
             .await?;
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("bad input");
         let reason = "`at_most`: invalid value: integer `0`, expected a nonzero usize";
-        assert_eq!(
-            describe(&error),
-            format!("workflow failed: bad input: {reason} (BadInput)")
-        );
+        assert_eq!(bad_input(&handle).await?, reason);
         Ok(())
     })
     .await
@@ -148,23 +131,29 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
 
 /// Cancelled while five greetings run, the workflow ends CANCELED.
 #[tokio::test]
+async fn ends_cancelled_while_greeting() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
+            .await?;
+        until(&handle, ActivityTaskScheduled).await?;
+        handle.cancel(Default::default()).await?;
+        match handle.get_result(Default::default()).await {
+            Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
+            other => anyhow::bail!("ended otherwise: {other:?}"),
+        }
+    })
+    .await
+}
+
+/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+#[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client
         .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
         .await?;
-    handle.cancel(Default::default()).await?;
-    env.work(worker_options, async {
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("cancelled");
-        assert!(
-            matches!(error, WorkflowGetResultError::Cancelled { .. }),
-            "{error:?}"
-        );
-        Ok(())
-    })
-    .await
+    env.ends_cancelled(handle, worker_options).await
 }

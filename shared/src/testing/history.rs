@@ -90,6 +90,21 @@ pub async fn event_types<W: HasWorkflowDefinition>(
         .collect())
 }
 
+/// Waits until the history of a workflow has an event of this type. (With a worker running, the
+/// test's own time limit ends a wait in vain.)
+///
+/// # Errors
+/// As [`events`].
+pub async fn until<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    event_type: EventType,
+) -> anyhow::Result<()> {
+    while !event_types(handle).await?.contains(&event_type) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
 /// The types of the activities that a workflow has scheduled, in order; local ones are not among
 /// them.
 ///

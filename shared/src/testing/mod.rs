@@ -7,12 +7,14 @@
 mod history;
 mod server;
 
-pub use history::{activity_types, event_types, events, history, replay_all};
+pub use history::{activity_types, event_types, events, history, replay_all, until};
 pub use server::address;
 
+use crate::{BAD_INPUT, describe};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::{collections::HashMap, pin::Pin, time::Duration};
+use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_client::{
     Client, ClientOptions, ConnectionOptions, UntypedWorkflow, Url, WorkflowHandle,
     WorkflowStartOptions,
@@ -72,6 +74,31 @@ impl TestEnv {
         running.await
     }
 
+    /// Cancels a workflow that no worker has seen yet, runs a worker, and checks that the workflow
+    /// ends CANCELED: neither FAILED, nor COMPLETED as if nothing had happened.
+    ///
+    /// # Errors
+    /// If it ends otherwise, and those of [`TestEnv::work`].
+    pub async fn ends_cancelled<W, E>(
+        &self,
+        handle: WorkflowHandle<Client, W>,
+        worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
+    ) -> anyhow::Result<()>
+    where
+        W: HasWorkflowDefinition,
+        E: Into<anyhow::Error>,
+    {
+        handle.cancel(Default::default()).await?;
+        self.work(worker_options, async {
+            match handle.get_result(Default::default()).await {
+                Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
+                Err(other) => Err(other.into()),
+                Ok(_) => bail!("the workflow completed"),
+            }
+        })
+        .await
+    }
+
     /// Options for a workflow with a new id on this test's task queue.
     pub fn start_options(&self) -> WorkflowStartOptions {
         WorkflowStartOptions::new(self.task_queue.clone(), format!("test-{}", Uuid::new_v4()))
@@ -99,6 +126,26 @@ impl TestEnv {
             .await?;
         Ok(self.client.get_workflow_handle::<W>(id))
     }
+}
+
+/// Why a workflow refused its input: what comes after `bad input: ` in its failure.
+///
+/// # Errors
+/// If it did not fail, or for another reason.
+pub async fn bad_input<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<String> {
+    let Err(error) = handle.get_result(Default::default()).await else {
+        bail!("the workflow completed");
+    };
+    let failure = describe(&error);
+    let reason = failure
+        .strip_prefix("workflow failed: bad input: ")
+        .and_then(|failure| failure.strip_suffix(&format!(" ({BAD_INPUT})")));
+    Ok(reason
+        .context("failed for another reason")
+        .context(failure.clone())?
+        .to_owned())
 }
 
 /// Arguments as a client of another language sends them.
