@@ -12,8 +12,13 @@ use temporalio_client::WorkflowStartOptions;
 /// Starts `PurchaseFruitsWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// What to order, as fruit=amount; repeat it [default: apple=8 banana=5 cherry=1 orange=4]
-    #[arg(long = "item", value_name = "FRUIT=AMOUNT", value_parser = parse_item)]
+    /// What to order; repeat it
+    #[arg(
+        long = "item",
+        value_name = "FRUIT=AMOUNT",
+        value_parser = parse_item,
+        default_values = ["apple=8", "banana=5", "cherry=1", "orange=4"],
+    )]
     items: Vec<Item>,
 
     #[command(flatten)]
@@ -37,27 +42,7 @@ fn parse_item(text: &str) -> anyhow::Result<Item> {
 
 #[tokio::main]
 async fn main() -> MainResult {
-    let Args { mut items, starter } = Args::parse();
-    if items.is_empty() {
-        items = vec![
-            Item {
-                fruit: Fruit::Apple,
-                amount: 8,
-            },
-            Item {
-                fruit: Fruit::Banana,
-                amount: 5,
-            },
-            Item {
-                fruit: Fruit::Cherry,
-                amount: 1,
-            },
-            Item {
-                fruit: Fruit::Orange,
-                amount: 4,
-            },
-        ];
-    }
+    let Args { items, starter } = Args::parse();
     let client = starter.connect().await?;
     let task_queue = starter.task_queue(TASK_QUEUE);
     let options =

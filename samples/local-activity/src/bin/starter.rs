@@ -8,7 +8,10 @@ use local_activity::{
     workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow},
 };
 use shared::{MainResult, StarterArgs, print_result, print_started};
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 use temporalio_client::{Client, WorkflowStartOptions};
 
 /// Starts `LocalActivityWorkflow` and prints its result.
@@ -24,7 +27,7 @@ struct Args {
 
     /// Before that, run local and regular activities N times each and print what they cost
     #[arg(long, value_name = "N")]
-    compare: Option<u32>,
+    compare: Option<NonZeroU32>,
 
     #[command(flatten)]
     starter: StarterArgs,
@@ -65,12 +68,12 @@ async fn compare_costs(
     starter: &StarterArgs,
     task_queue: &str,
     name: &str,
-    times: u32,
+    times: NonZeroU32,
 ) -> anyhow::Result<()> {
     let (mut local, mut regular) = (Vec::new(), Vec::new());
     let (mut local_events, mut regular_events) = (0, 0);
     // In turns, so that whatever else the machine does slows both alike.
-    for _ in 0..times {
+    for _ in 0..times.get() {
         let options =
             || WorkflowStartOptions::new(task_queue, starter.workflow_id("local-activity")).build();
         let started = Instant::now();
@@ -111,7 +114,5 @@ async fn compare_costs(
 
 fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort();
-    times
-        .get(times.len() / 2)
-        .map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    times[times.len() / 2].as_secs_f64() * 1000.0
 }
