@@ -215,10 +215,10 @@ mod tests {
     fn decode<T: DeserializeOwned + 'static>(payloads: Vec<Payload>) -> Result<T, String> {
         let converter = PayloadConverter::default();
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
-        converter
-            .from_payloads::<Input<T>>(&context, payloads)
-            .expect("never fails")
-            .0
+        match converter.from_payloads(&context, payloads) {
+            Ok(Input(value)) => value,
+            Err(error) => panic!("it fails to decode: {error}"),
+        }
     }
 
     fn decode_json<T: DeserializeOwned + 'static>(data: &str) -> Result<T, String> {
@@ -227,31 +227,18 @@ mod tests {
 
     /// The wire carries the JSON of `T` and nothing of the wrapper.
     #[test]
-    fn encodes_as_the_value_itself() {
+    fn encodes_as_the_value_itself() -> anyhow::Result<()> {
         let converter = PayloadConverter::default();
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
-        let order = Order {
+        let order = || Order {
             items: vec![Item { amount: 3 }],
         };
-        let payloads = converter
-            .to_payloads(&context, &Input::from(order))
-            .expect("encodes");
-        assert_eq!(
-            payloads,
-            vec![payload("json/plain", r#"{"items":[{"amount":3}]}"#)]
-        );
-        assert_eq!(
-            decode(payloads),
-            Ok(Order {
-                items: vec![Item { amount: 3 }]
-            })
-        );
-        assert_eq!(
-            converter
-                .to_payloads(&context, &Input::from(()))
-                .expect("encodes"),
-            vec![]
-        );
+        let payloads = converter.to_payloads(&context, &Input::from(order()))?;
+        let json = r#"{"items":[{"amount":3}]}"#;
+        assert_eq!(payloads, [payload("json/plain", json)]);
+        assert_eq!(decode(payloads), Ok(order()));
+        assert_eq!(converter.to_payloads(&context, &Input::from(()))?, []);
+        Ok(())
     }
 
     /// A wrong type, a missing field and a negative number each name the field.
@@ -364,10 +351,10 @@ mod tests {
         let context = SerializationContext::new(&SerializationContextData::None, &converter);
         let decode = |json: &str| {
             let payloads = vec![payload("json/plain", json)];
-            converter
-                .from_payloads::<Input<Order>>(&context, payloads)
-                .expect("never fails")
-                .0
+            match converter.from_payloads(&context, payloads) {
+                Ok(Input(value)) => value,
+                Err(error) => panic!("it fails to decode: {error}"),
+            }
         };
         assert_eq!(decode(r#"{"items":[]}"#), Ok(Order { items: vec![] }));
         assert!(

@@ -160,13 +160,14 @@ fn run(step: &Step, address: &str) -> anyhow::Result<()> {
     };
     if interrupted || !matched {
         kill("INT")?;
-        let patience = Instant::now() + Duration::from_secs(15);
-        while child.try_wait()?.is_none() {
-            if Instant::now() > patience {
+        // Its output ends with the last of its processes.
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let wait = || lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        while let Err(mpsc::RecvTimeoutError::Timeout) | Ok(_) = wait() {
+            if Instant::now() >= deadline {
                 kill("KILL")?;
                 bail!("`{}` does not end by Ctrl-C", step.command);
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
     }
     child.wait()?;

@@ -53,15 +53,24 @@ mod tests {
 
     /// Each activity alone, with neither server nor worker.
     #[tokio::test]
-    async fn order() {
+    async fn order() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
-        let apples = env.run(FruitActivities::order_apples, 8.into()).await;
-        assert_eq!(apples.expect("no failure"), "Ordered 8 Apples...");
-        let bananas = env.run(FruitActivities::order_bananas, 5.into()).await;
-        assert_eq!(bananas.expect("no failure"), "Ordered 5 Bananas...");
-        let cherries = env.run(FruitActivities::order_cherries, 1.into()).await;
-        assert_eq!(cherries.expect("no failure"), "Ordered 1 Cherries...");
-        let oranges = env.run(FruitActivities::order_oranges, 4.into()).await;
-        assert_eq!(oranges.expect("no failure"), "Ordered 4 Oranges...");
+        assert_eq!(
+            env.run(FruitActivities::order_apples, 8.into()).await?,
+            "Ordered 8 Apples..."
+        );
+        assert_eq!(
+            env.run(FruitActivities::order_bananas, 5.into()).await?,
+            "Ordered 5 Bananas..."
+        );
+        assert_eq!(
+            env.run(FruitActivities::order_cherries, 1.into()).await?,
+            "Ordered 1 Cherries..."
+        );
+        assert_eq!(
+            env.run(FruitActivities::order_oranges, 4.into()).await?,
+            "Ordered 4 Oranges..."
+        );
+        Ok(())
     }
 }

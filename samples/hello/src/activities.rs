@@ -28,9 +28,12 @@ mod tests {
 
     /// The activity alone, with neither server nor worker.
     #[tokio::test]
-    async fn greets() {
+    async fn greets() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
-        let greeting = env.run(HelloActivities::greet, "Ada".into()).await;
-        assert_eq!(greeting.expect("no failure"), "Hello, Ada!");
+        assert_eq!(
+            env.run(HelloActivities::greet, "Ada".into()).await?,
+            "Hello, Ada!"
+        );
+        Ok(())
     }
 }

@@ -1,16 +1,29 @@
 //! What the real binaries say, and how they end, when something is wrong or somebody stops them.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-#![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
 
+use anyhow::{Context, ensure};
+use shared::testing::address;
 use std::{
     net::TcpListener,
-    process::{Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Output, Stdio},
+    time::Duration,
 };
-use tokio::net::TcpSocket;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::{TcpSocket, TcpStream},
+    process::Command,
+    time::timeout,
+};
 
-/// Long enough for the 8 s that a connection may take, and short enough to be within ten.
+const STARTER: &str = env!("CARGO_BIN_EXE_hello-starter");
+const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
+
+/// Long enough for the 8 s that a connection may take.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// A binary with none of the variables of whoever runs the tests.
@@ -21,56 +34,45 @@ fn command(binary: &str) -> Command {
             command.env_remove(name);
         }
     }
+    command.kill_on_drop(true);
     command
 }
 
 /// Runs a command to its end, which must come in time.
-fn run(mut command: Command) -> Output {
-    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("runs");
-    let started = Instant::now();
-    while child.try_wait().expect("can be waited for").is_none() {
-        if started.elapsed() > WITHIN {
-            child.kill().expect("can be killed");
-            panic!("{command:?} is still running after {WITHIN:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.wait_with_output().expect("has ended")
+async fn run(mut command: Command) -> anyhow::Result<Output> {
+    let output = timeout(WITHIN, command.output()).await;
+    Ok(output.with_context(|| format!("{command:?} is still running after {WITHIN:?}"))??)
 }
 
 /// The one line on stderr of a starter that must not succeed.
-fn error(variables: &[(&str, &str)]) -> String {
-    let mut starter = command(env!("CARGO_BIN_EXE_hello-starter"));
+async fn error(variables: &[(&str, &str)]) -> anyhow::Result<String> {
+    let mut starter = command(STARTER);
     starter.envs(variables.iter().copied());
-    let output = run(starter);
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(output.stdout.is_empty());
-    stderr.trim_end().to_owned()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("bound").port()
+    let output = run(starter).await?;
+    let stderr = String::from_utf8(output.stderr)?;
+    ensure!(
+        output.status.code() == Some(1),
+        "{}: {stderr}",
+        output.status
+    );
+    ensure!(stderr.lines().count() == 1, "{stderr}");
+    ensure!(output.stdout.is_empty(), "something on stdout");
+    Ok(stderr.trim_end().to_owned())
 }
 
 /// Nobody listens: the address, what was tried, what to do, and names of variables, never values.
-#[test]
-fn nobody_listens() {
-    let address = format!("127.0.0.1:{}", free_port());
-    let error = error(&[
-        ("TEMPORAL_ADDRESS", &address),
-        ("TEMPORAL_NAMESPACE", "hush"),
-    ]);
+#[tokio::test]
+async fn nobody_listens() -> anyhow::Result<()> {
+    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let error = error(&[("TEMPORAL_ADDRESS", &free), ("TEMPORAL_NAMESPACE", "hush")]).await?;
     let expected = format!(
-        "Error: cannot connect to Temporal at {address} (TLS off): Connection refused (os error 111); \
+        "Error: cannot connect to Temporal at {free} (TLS off): Connection refused (os error 111); \
          start a server with `make server`, or say where one is with TEMPORAL_ADDRESS; \
          set now: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE"
     );
     // The number of the error is the operating system's own.
     assert_eq!(error.replace("(os error 61)", "(os error 111)"), expected);
+    Ok(())
 }
 
 /// A host that drops packets: a socket whose queue of connections is full answers no more.
@@ -81,47 +83,35 @@ async fn black_hole() -> anyhow::Result<()> {
     let listener = socket.listen(0)?;
     let address = listener.local_addr()?;
     let mut queued = Vec::new();
-    loop {
-        let connecting = tokio::net::TcpStream::connect(address);
-        match tokio::time::timeout(Duration::from_millis(300), connecting).await {
-            Ok(stream) => queued.push(stream?),
-            Err(_) => break,
-        }
+    while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        queued.push(stream?);
     }
-    let error =
-        tokio::task::spawn_blocking(move || error(&[("TEMPORAL_ADDRESS", &address.to_string())]))
-            .await?;
-    let expected = format!("Error: cannot connect to Temporal at {address} (TLS off): ");
-    assert!(error.starts_with(&expected), "{error}");
-    assert!(error.contains("no answer within 8 s"), "{error}");
+    let error = error(&[("TEMPORAL_ADDRESS", &address.to_string())]).await?;
+    let expected =
+        format!("cannot connect to Temporal at {address} (TLS off): no answer within 8 s;");
+    assert!(error.contains(&expected), "{error}");
     Ok(())
 }
 
 /// A peer that accepts and says nothing, without TLS and with.
-#[test]
-fn mute_peer() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let address = listener.local_addr().expect("bound").to_string();
-    std::thread::scope(|scope| {
-        for tls in ["false", "true"] {
-            let address = &address;
-            scope.spawn(move || {
-                let error = error(&[("TEMPORAL_ADDRESS", address), ("TEMPORAL_TLS", tls)]);
-                assert!(error.contains("no answer within 8 s"), "{error}");
-                let tls = if tls == "true" {
-                    "(TLS on)"
-                } else {
-                    "(TLS off)"
-                };
-                assert!(error.contains(tls), "{error}");
-            });
-        }
-    });
+#[tokio::test]
+async fn mute_peer() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let plain = [("TEMPORAL_ADDRESS", &*address)];
+    let tls = [("TEMPORAL_ADDRESS", &*address), ("TEMPORAL_TLS", "true")];
+    let (plain, tls) = tokio::try_join!(error(&plain), error(&tls))?;
+    assert!(
+        plain.contains("(TLS off): no answer within 8 s;"),
+        "{plain}"
+    );
+    assert!(tls.contains("(TLS on): no answer within 8 s;"), "{tls}");
+    Ok(())
 }
 
 /// Settings that contradict each other or would be dropped in silence are refused, by name.
-#[test]
-fn refused_settings() {
+#[tokio::test]
+async fn refused_settings() -> anyhow::Result<()> {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
             &[("TEMPORAL_TLS_CLIENT_CERT_DATA", "hush")],
@@ -184,17 +174,18 @@ fn refused_settings() {
         ),
     ];
     for (variables, expected) in cases {
-        let error = error(variables);
+        let error = error(variables).await?;
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains("hush"), "{error}");
     }
+    Ok(())
 }
 
 /// Empty variables, as compose files pass them, are as good as none: it connects, without TLS.
-#[test]
-fn empty_variables() -> anyhow::Result<()> {
-    let error = error(&[
-        ("TEMPORAL_ADDRESS", shared::testing::address()?),
+#[tokio::test]
+async fn empty_variables() -> anyhow::Result<()> {
+    let variables = [
+        ("TEMPORAL_ADDRESS", address()?),
         ("TEMPORAL_API_KEY", ""),
         ("TEMPORAL_CODEC_ENDPOINT", ""),
         ("TEMPORAL_NAMESPACE", "nope"),
@@ -202,22 +193,19 @@ fn empty_variables() -> anyhow::Result<()> {
         ("TEMPORAL_TASK_QUEUE", ""),
         ("TEMPORAL_TLS", ""),
         ("TEMPORAL_TLS_CLIENT_CERT_PATH", ""),
-    ]);
+    ];
+    let error = error(&variables).await?;
     assert!(error.ends_with("Namespace nope is not found."), "{error}");
     Ok(())
 }
 
 /// A namespace that is not there: the worker and the starter say so, and end.
-#[test]
-fn unknown_namespace() -> anyhow::Result<()> {
-    let address = shared::testing::address()?;
-    for binary in [
-        env!("CARGO_BIN_EXE_hello-starter"),
-        env!("CARGO_BIN_EXE_hello-worker"),
-    ] {
+#[tokio::test]
+async fn unknown_namespace() -> anyhow::Result<()> {
+    for binary in [STARTER, WORKER] {
         let mut command = command(binary);
-        command.args(["--address", address, "--namespace", "nope"]);
-        let output = run(command);
+        command.args(["--address", address()?, "--namespace", "nope"]);
+        let output = run(command).await?;
         let stderr = String::from_utf8(output.stderr)?;
         let last = stderr.lines().last().unwrap_or_default();
         assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -229,22 +217,22 @@ fn unknown_namespace() -> anyhow::Result<()> {
 
 /// The worker ends by SIGTERM and by Ctrl-C alike: cleanly, with status 0.
 #[cfg(unix)]
-#[test]
-fn worker_ends_cleanly() -> anyhow::Result<()> {
-    use std::io::{BufRead, BufReader};
-    let address = shared::testing::address()?;
+#[tokio::test]
+async fn worker_ends_cleanly() -> anyhow::Result<()> {
     for signal in ["TERM", "INT"] {
-        let mut worker = command(env!("CARGO_BIN_EXE_hello-worker"))
-            .args(["--address", address, "--task-queue", "messages"])
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut log = BufReader::new(worker.stderr.take().expect("piped")).lines();
-        let started = log.next().expect("a line")?;
-        assert!(started.contains("worker started"), "{started}");
+        let mut worker = command(WORKER);
+        worker.args(["--address", address()?, "--task-queue", "messages"]);
+        let mut worker = worker.stderr(Stdio::piped()).spawn()?;
+        let mut log = BufReader::new(worker.stderr.take().context("piped")?).lines();
+        let started = log.next_line().await?.context("no log")?;
+        ensure!(started.contains("worker started"), "{started}");
+        let pid = worker.id().context("running")?.to_string();
         Command::new("kill")
-            .args(["-s", signal, &worker.id().to_string()])
-            .status()?;
-        assert!(worker.wait()?.success(), "after SIG{signal}");
+            .args(["-s", signal, &pid])
+            .status()
+            .await?;
+        let status = timeout(WITHIN, worker.wait()).await??;
+        ensure!(status.success(), "{status} after SIG{signal}");
     }
     Ok(())
 }

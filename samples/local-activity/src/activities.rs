@@ -64,22 +64,26 @@ mod tests {
 
     /// Each activity alone, with neither server nor worker.
     #[tokio::test]
-    async fn composes_and_validates() {
+    async fn composes_and_validates() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
             name: "World".to_owned(),
         };
-        let greeting = env
-            .run(GreetingActivities::compose_greeting, input.into())
-            .await;
-        assert_eq!(greeting.expect("no failure"), "Hello, World!");
+        assert_eq!(
+            env.run(GreetingActivities::compose_greeting, input.into())
+                .await?,
+            "Hello, World!"
+        );
         for (text, valid) in [("Hello, World!", true), ("", false), (" \t\n", false)] {
-            let result = env
-                .run(GreetingActivities::validate_input, text.into())
-                .await;
-            assert_eq!(result.expect("no failure"), valid, "{text:?}");
+            assert_eq!(
+                env.run(GreetingActivities::validate_input, text.into())
+                    .await?,
+                valid,
+                "{text:?}"
+            );
         }
+        Ok(())
     }
 
     /// The failing attempts fail, and the next one does not.

@@ -34,11 +34,13 @@ mod tests {
 
     /// The activity alone, with neither server nor worker.
     #[tokio::test]
-    async fn greets() {
+    async fn greets() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
-        let greeting = env
-            .run(GreetingActivities::say_hello_activity, "user1".into())
-            .await;
-        assert_eq!(greeting.expect("no failure"), "Hello, user1!");
+        assert_eq!(
+            env.run(GreetingActivities::say_hello_activity, "user1".into())
+                .await?,
+            "Hello, user1!"
+        );
+        Ok(())
     }
 }

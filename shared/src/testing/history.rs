@@ -1,10 +1,11 @@
 //! Recorded histories: read, replay, look at.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use futures::TryStreamExt;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
 use std::path::Path;
-use temporalio_client::{Client, WorkflowHandle, WorkflowHistory};
+use temporalio_client::{Client, WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowHistory};
 use temporalio_common::{
     HasWorkflowDefinition,
     protos::temporal::api::{
@@ -90,19 +91,24 @@ pub async fn event_types<W: HasWorkflowDefinition>(
         .collect())
 }
 
-/// Waits until the history of a workflow has an event of this type. (With a worker running, the
-/// test's own time limit ends a wait in vain.)
+/// Waits until the history of a workflow has an event of this type.
 ///
 /// # Errors
-/// As [`events`].
+/// As [`events`]; also if the workflow ends without such an event.
 pub async fn until<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     event_type: EventType,
 ) -> anyhow::Result<()> {
-    while !event_types(handle).await?.contains(&event_type) {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let options = WorkflowFetchHistoryOptions::builder()
+        .wait_new_event(true)
+        .build();
+    let mut history = handle.fetch_history(options);
+    while let Some(event) = history.try_next().await? {
+        if event.event_type() == event_type {
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("the workflow ended without {}", event_type.as_str_name())
 }
 
 /// The types of the activities that a workflow has scheduled, in order; local ones are not among
