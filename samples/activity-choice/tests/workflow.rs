@@ -94,5 +94,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let list = json!({"items": [{"fruit": 1, "amount": 8}]});
     let handle = start(&env, list).await?;
-    env.ends_cancelled(handle, worker_options).await
+    env.ends_cancelled(&handle, worker_options).await
 }

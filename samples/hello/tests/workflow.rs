@@ -53,5 +53,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         .client
         .start_workflow(HelloWorkflow::run, "Ada".into(), env.start_options())
         .await?;
-    env.ends_cancelled(handle, worker_options).await
+    env.ends_cancelled(&handle, worker_options).await
 }

@@ -178,5 +178,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
             env.start_options(),
         )
         .await?;
-    env.ends_cancelled(handle, worker_options).await
+    env.ends_cancelled(&handle, worker_options).await
 }

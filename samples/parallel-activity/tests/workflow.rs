@@ -155,5 +155,5 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         .client
         .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
         .await?;
-    env.ends_cancelled(handle, worker_options).await
+    env.ends_cancelled(&handle, worker_options).await
 }

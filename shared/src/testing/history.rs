@@ -4,13 +4,16 @@ use anyhow::{Context, bail, ensure};
 use futures::TryStreamExt;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
-use std::path::Path;
-use temporalio_client::{Client, WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowHistory};
+use std::{path::Path, time::Duration};
+use temporalio_client::{
+    Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowHistory,
+};
 use temporalio_common::{
     HasWorkflowDefinition,
     protos::temporal::api::{
         enums::v1::EventType,
         history::v1::{History, HistoryEvent, history_event::Attributes},
+        workflow::v1::PendingActivityInfo,
     },
 };
 use temporalio_sdk::workflow_replayer::WorkflowReplayer;
@@ -109,6 +112,27 @@ pub async fn until<W: HasWorkflowDefinition>(
         }
     }
     bail!("the workflow ended without {}", event_type.as_str_name())
+}
+
+/// Waits until the server says of a running activity what `condition` asks for, and returns it.
+/// (History does not tell: an activity's start is written there when the activity ends.)
+///
+/// # Errors
+/// If the server does not know the workflow, or it ends before.
+pub async fn until_pending<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    condition: impl Fn(&PendingActivityInfo) -> bool,
+) -> anyhow::Result<PendingActivityInfo> {
+    loop {
+        let description = handle.describe(Default::default()).await?;
+        let pending = &description.raw().pending_activities;
+        if let Some(activity) = pending.iter().find(|activity| condition(activity)) {
+            return Ok(activity.clone());
+        }
+        let running = description.status() == WorkflowExecutionStatus::Running;
+        ensure!(running, "the workflow ended before");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The types of the activities that a workflow has scheduled, in order; local ones are not among

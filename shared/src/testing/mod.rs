@@ -7,7 +7,7 @@
 mod history;
 mod server;
 
-pub use history::{activity_types, event_types, events, history, replay_all, until};
+pub use history::{activity_types, event_types, events, history, replay_all, until, until_pending};
 pub use server::address;
 
 use crate::{BAD_INPUT, describe};
@@ -81,7 +81,7 @@ impl TestEnv {
     /// If it ends otherwise, and those of [`TestEnv::work`].
     pub async fn ends_cancelled<W, E>(
         &self,
-        handle: WorkflowHandle<Client, W>,
+        handle: &WorkflowHandle<Client, W>,
         worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
     ) -> anyhow::Result<()>
     where

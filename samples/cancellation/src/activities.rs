@@ -1,0 +1,78 @@
+//! The activities: one that works in steps until it is told to stop, one that cleans up.
+
+#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+
+use std::time::Duration;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// How long one step takes.
+pub const STEP: Duration = Duration::from_millis(250);
+
+/// The activities of this sample.
+pub struct CancellationActivities;
+
+#[activities]
+impl CancellationActivities {
+    /// Does one step after the other, and tells in a heartbeat how many are done.
+    #[activity(name = "never_complete_activity")]
+    pub async fn never_complete_activity(ctx: ActivityContext) -> Result<(), ActivityError> {
+        // What the attempt before this one told last; its worker may have died since.
+        let mut done = ctx.heartbeat_details().deserialize::<u64>()?.unwrap_or(0);
+        tracing::info!(attempt = ctx.info().attempt, done, "working");
+        loop {
+            // One step, given up as soon as the cancellation comes.
+            if tokio::time::timeout(STEP, ctx.cancelled()).await.is_ok() {
+                tracing::info!(done, "told to stop");
+                // Not `Ok`: that would be a completed activity in a cancelled workflow.
+                return Err(ActivityError::cancelled());
+            }
+            done += 1;
+            ctx.record_heartbeat(done).await?;
+        }
+    }
+
+    /// Puts in order what the work has left.
+    #[activity(name = "cleanup_activity")]
+    pub async fn cleanup_activity(_ctx: ActivityContext) -> Result<(), ActivityError> {
+        tracing::info!("cleaning up");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+
+    /// Takes up where the last attempt's heartbeat says, and stops when it is told to.
+    #[tokio::test]
+    async fn resumes_and_stops() -> anyhow::Result<()> {
+        let beats = Arc::new(Mutex::new(Vec::new()));
+        let first_beat = Arc::new(tokio::sync::Notify::new());
+        let (beaten, notify) = (beats.clone(), first_beat.clone());
+        let env = ActivityEnvironment::builder_with_default()
+            .heartbeat_details(41_u64)?
+            .on_heartbeat(move |done| {
+                if let (Ok(done), Ok(mut beats)) = (done.downcast::<u64>(), beaten.lock()) {
+                    beats.push(*done);
+                }
+                notify.notify_one();
+            })
+            .build();
+        let cancelling = async {
+            first_beat.notified().await;
+            env.cancel();
+        };
+        let working = env.run(CancellationActivities::never_complete_activity, ());
+        let (result, ()) = futures::future::join(working, cancelling).await;
+        let cancelled = ActivityEnvironmentError::Activity(ActivityError::cancelled());
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            Err(cancelled.to_string())
+        );
+        assert_eq!(beats.lock().map(|beats| beats.clone()).ok(), Some(vec![42]));
+        Ok(())
+    }
+}

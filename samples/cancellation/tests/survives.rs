@@ -1,0 +1,63 @@
+//! The real worker binary, killed while it works.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use cancellation::workflows::CancellationWorkflow;
+use shared::testing::{TestEnv, activity_types, address, until_pending};
+use tokio::process::{Child, Command};
+
+fn worker(env: &TestEnv) -> anyhow::Result<Child> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_cancellation-worker"));
+    worker.args(["--address", address()?, "--task-queue", &env.task_queue]);
+    Ok(worker.kill_on_drop(true).spawn()?)
+}
+
+/// The server notices the death by the heartbeat that does not come, and the next worker takes up
+/// the work where the last heartbeat was: begun again it would tell 1 first, which is not more.
+#[tokio::test]
+async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(CancellationWorkflow::run, ().into(), env.start_options())
+        .await?;
+    let mut first = worker(&env)?;
+    until_pending(&handle, |activity| activity.heartbeat_details.is_some()).await?;
+    first.kill().await?;
+
+    let failed = until_pending(&handle, |activity| activity.last_failure.is_some()).await?;
+    let failure = failed
+        .last_failure
+        .map(|failure| failure.message)
+        .unwrap_or_default();
+    assert_eq!(failure, "activity Heartbeat timeout");
+    let told = |details: Option<_>| -> u64 {
+        let payloads: temporalio_common::protos::temporal::api::common::v1::Payloads =
+            details.unwrap_or_default();
+        let json = payloads
+            .payloads
+            .first()
+            .map(|payload| payload.data.clone());
+        json.and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    };
+    let before = told(failed.heartbeat_details);
+    assert!(before > 0);
+
+    let second = worker(&env)?;
+    let resumed = until_pending(&handle, |activity| {
+        activity.attempt == 2 && told(activity.heartbeat_details.clone()) > before
+    });
+    resumed.await?;
+
+    handle.cancel(Default::default()).await?;
+    let ended = handle.get_result(Default::default()).await;
+    assert!(ended.is_err());
+    assert_eq!(
+        activity_types(&handle).await?,
+        ["never_complete_activity", "cleanup_activity"]
+    );
+    drop(second);
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+use cancellation::{worker_options, workflows::CancellationWorkflow};
+use serde_json::json;
+use shared::testing::{
+    TestEnv, activity_types, bad_input, event_types, until_pending, with_worker,
+};
+use std::sync::Arc;
+use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    ActivityTaskCancelRequested, ActivityTaskCanceled, ActivityTaskCompleted,
+    WorkflowExecutionCanceled, WorkflowExecutionTerminated,
+};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure, WorkerOptions,
+    activities::{ActivityContext, ActivityError},
+};
+use tokio::sync::Notify;
+
+const WORK: &str = "never_complete_activity";
+const CLEANUP: &str = "cleanup_activity";
+
+async fn start(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, CancellationWorkflow>> {
+    env.start_json("CancellationWorkflow", &[]).await
+}
+
+/// The activity is asked to stop and stops, cleanup completes, the workflow ends CANCELED.
+#[tokio::test]
+async fn stops_cleans_up_and_ends_cancelled() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = start(&env).await?;
+        until_pending(&handle, |activity| activity.last_heartbeat_time.is_some()).await?;
+        handle.cancel(Default::default()).await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("cancelled");
+        assert!(
+            matches!(error, WorkflowGetResultError::Cancelled { .. }),
+            "{error:?}"
+        );
+        assert_eq!(activity_types(&handle).await?, [WORK, CLEANUP]);
+        let events = event_types(&handle).await?;
+        let interesting = [
+            ActivityTaskCancelRequested,
+            ActivityTaskCanceled,
+            ActivityTaskCompleted,
+            WorkflowExecutionCanceled,
+        ];
+        let seen: Vec<_> = events
+            .into_iter()
+            .filter(|event| interesting.contains(event))
+            .collect();
+        assert_eq!(seen, interesting);
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled before it has begun to work, it cleans up all the same.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = start(&env).await?;
+    env.ends_cancelled(&handle, worker_options).await?;
+    assert_eq!(activity_types(&handle).await?, [CLEANUP]);
+    Ok(())
+}
+
+/// Terminated, it is not asked: no cleanup.
+#[tokio::test]
+async fn termination_skips_cleanup() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = start(&env).await?;
+        until_pending(&handle, |activity| activity.last_heartbeat_time.is_some()).await?;
+        handle.terminate(Default::default()).await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("terminated");
+        assert!(
+            matches!(error, WorkflowGetResultError::Terminated { .. }),
+            "{error:?}"
+        );
+        assert_eq!(activity_types(&handle).await?, [WORK]);
+        assert_eq!(
+            event_types(&handle).await?.last(),
+            Some(&WorkflowExecutionTerminated)
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Stands in for the sample's activities: the work fails at once, and cleanup takes until it is
+/// told to go on.
+pub struct SlowCleanup {
+    go_on: Arc<Notify>,
+}
+
+#[activities]
+impl SlowCleanup {
+    #[activity(name = "never_complete_activity")]
+    pub async fn never_complete_activity(_ctx: ActivityContext) -> Result<(), ActivityError> {
+        Err(ApplicationFailure::non_retryable("the work failed").into())
+    }
+
+    #[activity(name = "cleanup_activity")]
+    pub async fn cleanup_activity(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+    ) -> Result<(), ActivityError> {
+        self.go_on.notified().await;
+        Ok(())
+    }
+}
+
+/// Work that fails is cleaned up after too; a cancellation that comes meanwhile does not stop that.
+#[tokio::test]
+async fn cancelled_during_cleanup() -> anyhow::Result<()> {
+    let go_on = Arc::new(Notify::new());
+    let activities = SlowCleanup {
+        go_on: go_on.clone(),
+    };
+    let options = |task_queue: &str| -> Result<WorkerOptions, anyhow::Error> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<CancellationWorkflow>()?
+            .register_activities(activities)
+            .build())
+    };
+    with_worker(options, async |env| {
+        let handle = start(&env).await?;
+        until_pending(&handle, |activity| {
+            activity
+                .activity_type
+                .as_ref()
+                .is_some_and(|kind| kind.name == CLEANUP)
+        })
+        .await?;
+        handle.cancel(Default::default()).await?;
+        go_on.notify_one();
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("failed");
+        let reason = "workflow failed: activity never_complete_activity failed: the work failed";
+        assert_eq!(shared::describe(&error), reason);
+        assert!(event_types(&handle).await?.contains(&ActivityTaskCompleted));
+        Ok(())
+    })
+    .await
+}
+
+/// An argument where none is taken fails the workflow at once.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let argument = [json!("surprise")];
+        let handle = env
+            .start_json::<CancellationWorkflow>("CancellationWorkflow", &argument)
+            .await?;
+        let reason = "invalid type: string \"surprise\", expected unit";
+        assert_eq!(bad_input(&handle).await?, reason);
+        Ok(())
+    })
+    .await
+}
