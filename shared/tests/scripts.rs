@@ -12,6 +12,7 @@ use std::{
     net::TcpListener,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Runs `make` and returns whether it succeeded and what it printed to stderr.
@@ -25,8 +26,22 @@ fn make(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<(bool,
     Ok((output.status.success(), String::from_utf8(output.stderr)?))
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// One test at a time: two runs of a sample at once write to one log.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed leaves nothing behind that the next one needs.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A port for a server and the one for its Web UI, a thousand above; both below those that the
+/// system hands out to connections.
+fn free_ports() -> anyhow::Result<(TcpListener, TcpListener)> {
+    let bind = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+    (20_000..31_000)
+        .rev()
+        .find_map(|port| Some((bind(port)?, bind(port + 1000)?)))
+        .context("no free ports")
 }
 
 /// Ends the server at this address, whatever becomes of the test.
@@ -41,7 +56,8 @@ impl Drop for Cleanup {
 /// Started twice it is started once; killed, it is started again; and it keeps what it holds.
 #[test]
 fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
-    let port = free_port()?;
+    let _alone = alone();
+    let port = free_ports()?.0.local_addr()?.port();
     let address = format!("localhost:{port}");
     let _cleanup = Cleanup(address.clone());
     let at = [("TEMPORAL_ADDRESS", address.as_str())];
@@ -77,6 +93,7 @@ fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
 /// A port that somebody else has, a port for the Web UI that is taken, an address without a port.
 #[test]
 fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
+    let _alone = alone();
     let mute = TcpListener::bind("127.0.0.1:0")?;
     let address = mute.local_addr()?.to_string();
     let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", &address)])?;
@@ -85,15 +102,9 @@ fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
         "{said}"
     );
 
-    // Any two ports a thousand apart.
-    let (port, _ui) = (20_000..21_000)
-        .find_map(|port| {
-            let ui = TcpListener::bind(("127.0.0.1", port + 1000)).ok()?;
-            TcpListener::bind(("127.0.0.1", port))
-                .ok()
-                .map(|_| (port, ui))
-        })
-        .context("no free ports")?;
+    let (server, _ui) = free_ports()?;
+    let port = server.local_addr()?.port();
+    drop(server);
     let address = format!("localhost:{port}");
     let _cleanup = Cleanup(address.clone());
     let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", &address)])?;
@@ -113,6 +124,7 @@ fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
 /// An unknown pattern, a worker that cannot connect, an `execute` without a type: one clear line.
 #[test]
 fn a_run_says_why_it_fails() -> anyhow::Result<()> {
+    let _alone = alone();
     let address = shared::testing::address()?;
     let at = ("TEMPORAL_ADDRESS", address);
     let (ok, said) = make(&["run-nope"], &[at])?;
@@ -143,6 +155,7 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
 /// Ctrl-C while the starter waits ends all, the worker too.
 #[test]
 fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
+    let _alone = alone();
     let address = shared::testing::address()?;
     let mut run = outside("make")
         .args(["run-hello", "ARGS=--task-queue nobody-polls-this"])
