@@ -259,7 +259,7 @@ fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
     };
     if tls.disable_host_verification {
         bail!(
-            "the profile in temporal.toml disables host verification, which the Rust client always does; remove it and set server_ca_cert_path and server_name"
+            "the profile in temporal.toml disables host verification, but the Rust client always verifies; remove that and set server_ca_cert_path and server_name"
         );
     }
     match (&tls.client_cert, &tls.client_key) {
