@@ -12,7 +12,9 @@ use temporalio_client::{
     envconfig::{ClientConfigProfile, DataSource, LoadClientConfigProfileOptions},
     errors::ClientConnectError,
 };
-use temporalio_common::envconfig::load_client_config_profile;
+use temporalio_common::{
+    data_converters::DataConverter, envconfig::load_client_config_profile,
+};
 
 /// The longest that [`ConnectionArgs::connect`] takes. The SDK has no limit of its own: a host
 /// that drops packets, or a peer that accepts and says nothing, would hold it for ever.
@@ -91,10 +93,23 @@ impl ConnectionArgs {
     /// As [`ConnectionArgs::load`]; and when no Temporal server answers, in which case the error
     /// names the address, whether TLS was on, the variables that are set, and what to do.
     pub fn connect(&self) -> BoxFuture<'_, anyhow::Result<Client>> {
+        self.connect_with(DataConverter::default())
+    }
+
+    /// As [`ConnectionArgs::connect`], with a data converter of the sample's own. A worker takes
+    /// it from its client; starter and worker must have the same one.
+    ///
+    /// # Errors
+    /// As [`ConnectionArgs::connect`].
+    pub fn connect_with(
+        &self,
+        data_converter: DataConverter,
+    ) -> BoxFuture<'_, anyhow::Result<Client>> {
         // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
         // into every binary that awaits it, half a minute for each.
         Box::pin(async {
-            let (connection, client) = self.load()?;
+            let (connection, mut client) = self.load()?;
+            client.data_converter = data_converter;
             connect(connection, client).await
         })
     }

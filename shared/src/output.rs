@@ -7,6 +7,7 @@ use std::{io::Write, time::Duration};
 use temporalio_client::{Client, WorkflowHandle, grpc::WorkflowService, tonic::IntoRequest};
 use temporalio_common::{
     HasWorkflowDefinition,
+    data_converters::DataConverter,
     protos::temporal::api::{
         enums::v1::TaskQueueType, taskqueue::v1::TaskQueue,
         workflowservice::v1::DescribeTaskQueueRequest,
@@ -39,8 +40,16 @@ impl StarterArgs {
     /// # Errors
     /// As [`crate::init_logs`] and [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
+        self.connect_with(DataConverter::default()).await
+    }
+
+    /// As [`StarterArgs::connect`], with a data converter of the sample's own.
+    ///
+    /// # Errors
+    /// As [`StarterArgs::connect`].
+    pub async fn connect_with(&self, data_converter: DataConverter) -> anyhow::Result<Client> {
         crate::init_logs()?;
-        self.connection.connect().await
+        self.connection.connect_with(data_converter).await
     }
 
     /// The task queue asked for, or else `default`.

@@ -4,6 +4,7 @@ use crate::ConnectionArgs;
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
 use temporalio_client::Client;
+use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::Worker;
 
 /// Polls a task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
@@ -22,6 +23,11 @@ impl WorkerArgs {
     /// Connects as the flags and the environment say; see [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
         self.connection.connect().await
+    }
+
+    /// As [`WorkerArgs::connect`], with a data converter of the sample's own.
+    pub async fn connect_with(&self, data_converter: DataConverter) -> anyhow::Result<Client> {
+        self.connection.connect_with(data_converter).await
     }
 
     /// The task queue asked for, or else `default`.

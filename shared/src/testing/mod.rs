@@ -20,7 +20,9 @@ use temporalio_client::{
     WorkflowStartOptions,
 };
 use temporalio_common::{
-    HasWorkflowDefinition, data_converters::RawValue, protos::temporal::api::common::v1::Payload,
+    HasWorkflowDefinition,
+    data_converters::{DataConverter, RawValue},
+    protos::temporal::api::common::v1::Payload,
 };
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use uuid::Uuid;
@@ -43,10 +45,20 @@ impl TestEnv {
     /// # Errors
     /// If there is no server and none can be started.
     pub async fn new() -> anyhow::Result<Self> {
+        Self::with_data_converter(DataConverter::default()).await
+    }
+
+    /// As [`TestEnv::new`], with a data converter of the sample's own, for its worker too.
+    ///
+    /// # Errors
+    /// As [`TestEnv::new`].
+    pub async fn with_data_converter(data_converter: DataConverter) -> anyhow::Result<Self> {
         let url = Url::parse(&format!("http://{}", address()?))?;
         let client = Client::connect(
             ConnectionOptions::new(url).build(),
-            ClientOptions::new("default").build(),
+            ClientOptions::new("default")
+                .data_converter(data_converter)
+                .build(),
         );
         Ok(Self {
             client: client.await.context("cannot connect to the test server")?,
