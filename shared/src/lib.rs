@@ -20,6 +20,7 @@ mod connection;
 mod failure;
 mod input;
 mod output;
+mod stack_trace;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -29,5 +30,6 @@ pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
 pub use input::{BAD_INPUT, Input};
 pub use output::{StarterArgs, print_result, print_started};
+pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{init_logs, init_telemetry};
 pub use worker::{WorkerArgs, run_until_shutdown};
