@@ -12,9 +12,7 @@ use temporalio_client::{
     envconfig::{ClientConfigProfile, DataSource, LoadClientConfigProfileOptions},
     errors::ClientConnectError,
 };
-use temporalio_common::{
-    data_converters::DataConverter, envconfig::load_client_config_profile,
-};
+use temporalio_common::{data_converters::DataConverter, envconfig::load_client_config_profile};
 
 /// The longest that [`ConnectionArgs::connect`] takes. The SDK has no limit of its own: a host
 /// that drops packets, or a peer that accepts and says nothing, would hold it for ever.

@@ -92,6 +92,7 @@ fn mask(line: &str) -> String {
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>"),
         (r" +[0-9.]+ ?m?s\b", " <duration>"),
         (r"Makefile:\d+", "Makefile:<line>"),
+        (r"(src/\w+\.rs):\d+", "$1:<line>"),
         (r"(localhost|127\.0\.0\.1):\d+", "<address>"),
         (r"^server   .*", "server"),
     ];

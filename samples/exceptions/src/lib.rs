@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod causes;
+pub mod workflows;
+
+use activities::DataActivities;
+use shared::StackTraces;
+use temporalio_common::data_converters::DataConverter;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "exceptions-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<DataProcessingWorkflow>()?
+        .register_workflow::<TypedErrorsWorkflow>()?
+        .register_activities(DataActivities)
+        .build())
+}
+
+/// The SDK's data converter, but for failures: those of this crate's errors get a stack trace.
+pub fn data_converter() -> DataConverter {
+    StackTraces::new(&["exceptions"]).into_data_converter()
+}

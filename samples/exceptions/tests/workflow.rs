@@ -1,0 +1,266 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+use exceptions::{
+    activities::{ProcessingDetails, Trouble},
+    causes::{Cause, causes, details},
+    data_converter, worker_options,
+    workflows::{DataProcessingWorkflow, TypedErrorsInput, TypedErrorsWorkflow},
+};
+use serde_json::{Value, json};
+use shared::{
+    Input,
+    testing::{TestEnv, bad_input, events, until},
+};
+use std::time::Duration;
+use temporalio_client::{
+    Client, WorkflowExecutionStatus, WorkflowHandle, errors::WorkflowGetResultError,
+};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    error::IncomingError,
+    protos::temporal::api::{
+        enums::v1::EventType,
+        history::v1::{ActivityTaskStartedEventAttributes, history_event::Attributes},
+    },
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
+
+/// As `shared::testing::with_worker`, with the sample's data converter.
+async fn with_worker<F>(body: impl FnOnce(TestEnv) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let env = TestEnv::with_data_converter(data_converter()).await?;
+    env.work(worker_options, body(env.clone())).await
+}
+
+async fn start(
+    env: &TestEnv,
+    trouble: &str,
+) -> anyhow::Result<WorkflowHandle<Client, TypedErrorsWorkflow>> {
+    let input = json!({"data": "x", "trouble": trouble});
+    env.start_json("TypedErrorsWorkflow", &[input]).await
+}
+
+/// How the workflow failed, and the causes that the starter prints.
+async fn failure<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<(WorkflowGetResultError, Vec<Cause>)> {
+    let Err(error) = handle.get_result(Default::default()).await else {
+        anyhow::bail!("the workflow completed");
+    };
+    let causes = causes(&error, &events(handle).await?);
+    Ok((error, causes))
+}
+
+/// The starts of activities that stand in the history: one for all attempts of an activity.
+async fn starts<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<ActivityTaskStartedEventAttributes>> {
+    let start = |attributes| match attributes {
+        Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started),
+        _ => None,
+    };
+    let events = events(handle).await?.into_iter();
+    Ok(events.filter_map(|event| start(event.attributes)).collect())
+}
+
+/// Three attempts, then the chain as the client sees it, with details of their own type and a stack
+/// trace of our own code.
+#[tokio::test]
+async fn fails_after_three_attempts() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let handle = env
+            .start_json::<DataProcessingWorkflow>("DataProcessingWorkflow", &[json!("test-data")])
+            .await?;
+        let (error, causes) = failure(&handle).await?;
+        let [activity, application] = &causes[..] else {
+            panic!("{causes:#?}");
+        };
+        assert_eq!(
+            activity.to_string(),
+            "activity process_data, attempt 3, MaximumAttemptsReached: Activity task failed"
+        );
+        let mut lines = application.to_string();
+        let frames = lines.split_off(lines.find('\n').expect("a stack trace"));
+        assert_eq!(
+            lines,
+            "ProcessingFailed, attempt 3: Processing failed for: test-data"
+        );
+        assert!(
+            frames.contains("at process (src/activities.rs:"),
+            "{frames}"
+        );
+        assert!(frames.lines().count() < 8, "{frames}");
+
+        let WorkflowGetResultError::Failed(failure) = error else {
+            panic!("{error:?}");
+        };
+        let Some(IncomingError::Application(failure)) = failure.cause() else {
+            panic!("{failure:?}");
+        };
+        let expected = ProcessingDetails {
+            data: "test-data".into(),
+            attempt: 3,
+        };
+        assert_eq!(details(failure), Some(expected));
+        let attempts: Vec<i32> = starts(&handle).await?.iter().map(|s| s.attempt).collect();
+        assert_eq!(attempts, [3]);
+        Ok(())
+    })
+    .await
+}
+
+/// An error of a type that the policy names is not retried.
+#[tokio::test]
+async fn some_errors_are_final() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let (_, causes) = failure(&start(&env, "rejects").await?).await?;
+        let [activity, application] = &causes[..] else {
+            panic!("{causes:#?}");
+        };
+        assert_eq!(activity.attempt, Some(1));
+        assert_eq!(activity.retry_state.as_deref(), Some("NonRetryableFailure"));
+        assert_eq!(application.what, "DataRejected");
+        Ok(())
+    })
+    .await
+}
+
+/// The error says when to try again, in place of the policy; the second attempt succeeds.
+#[tokio::test]
+async fn some_errors_know_when_to_retry() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let handle = start(&env, "busy").await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(result, "Processed: x");
+        let starts = starts(&handle).await?;
+        let [start] = &starts[..] else {
+            panic!("{starts:#?}");
+        };
+        assert_eq!(start.attempt, 2);
+        let last = start.last_failure.clone().unwrap_or_default();
+        let delay = last
+            .maybe_application_failure()
+            .and_then(|info| info.next_retry_delay);
+        assert_eq!(
+            delay.map(Duration::try_from),
+            Some(Ok(Duration::from_millis(50)))
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// A timeout is a cause like others, and is retried like others.
+#[tokio::test]
+async fn timeouts_are_causes() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let (_, causes) = failure(&start(&env, "too-slow").await?).await?;
+        assert_eq!(causes[0].attempt, Some(3));
+        assert_eq!(causes[1].what, "timeout StartToClose");
+        Ok(())
+    })
+    .await
+}
+
+/// A panic in an activity is an ordinary failure, without a type.
+#[tokio::test]
+async fn an_activity_may_panic() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let (_, causes) = failure(&start(&env, "panics").await?).await?;
+        let [activity, application] = &causes[..] else {
+            panic!("{causes:#?}");
+        };
+        assert_eq!(activity.attempt, Some(3));
+        assert_eq!(application.what, "error without a type");
+        assert_eq!(
+            application.message,
+            "Activity function panicked: no idea what to do with x"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// `TypedErrorsWorkflow` as the next release might have it.
+#[workflow]
+#[derive(Default)]
+pub struct MendedWorkflow;
+
+#[workflow_methods]
+impl MendedWorkflow {
+    #[run(name = "TypedErrorsWorkflow")]
+    pub async fn run(
+        _ctx: &mut WorkflowContext<Self>,
+        _input: Input<Value>,
+    ) -> WorkflowResult<String> {
+        Ok("mended".to_owned())
+    }
+}
+
+/// A panic in a workflow fails nothing but the task; the workflow waits for better code.
+#[tokio::test]
+async fn a_workflow_that_panics_waits_for_better_code() -> anyhow::Result<()> {
+    let env = TestEnv::with_data_converter(data_converter()).await?;
+    let mut options = env.start_options();
+    // How long the server waits for a worker to answer before it offers the task to another.
+    options.task_timeout = Some(Duration::from_secs(1));
+    let input = TypedErrorsInput {
+        data: "x".into(),
+        trouble: Trouble::WorkflowPanics,
+    };
+    let run = TypedErrorsWorkflow::run;
+    let handle = env
+        .client
+        .start_workflow(run, input.into(), options)
+        .await?;
+    env.work(worker_options, async {
+        until(&handle, EventType::WorkflowTaskFailed).await?;
+        let status = handle.describe(Default::default()).await?.status();
+        assert_eq!(status, WorkflowExecutionStatus::Running);
+        Ok(())
+    })
+    .await?;
+
+    let mended = |task_queue: &str| -> Result<WorkerOptions, anyhow::Error> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<MendedWorkflow>()?
+            .build())
+    };
+    env.work(mended, async {
+        assert_eq!(handle.get_result(Default::default()).await?, "mended");
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled before its activity has begun, it ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::with_data_converter(data_converter()).await?;
+    let handle = start(&env, "too-slow").await?;
+    env.ends_cancelled(&handle, worker_options).await
+}
+
+/// Input that does not decode fails the workflow at once and names the field.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let kind = "DataProcessingWorkflow";
+        let handle = env
+            .start_json::<DataProcessingWorkflow>(kind, &[json!(5)])
+            .await?;
+        let reason = "invalid type: integer `5`, expected a string";
+        assert_eq!(bad_input(&handle).await?, reason);
+
+        let reason = bad_input(&start(&env, "explodes").await?).await?;
+        assert!(
+            reason.starts_with("`trouble`: unknown variant `explodes`, expected one of `fails`"),
+            "{reason}"
+        );
+        Ok(())
+    })
+    .await
+}
