@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod converter;
+pub mod models;
+pub mod workflows;
+
+use activities::MyActivities;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::MyWorkflow;
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "typed-payloads-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<MyWorkflow>()?
+        .register_activities(MyActivities)
+        .build())
+}

@@ -1,0 +1,141 @@
+//! The model's JSON and its schema, against what Pydantic 2.14 makes of this:
+//!
+//! ```python
+//! class MyModel(BaseModel):
+//!     some_ip: IPv4Address
+//!     some_date: datetime
+//!     lease: Optional[timedelta] = None
+//!     fee: Optional[Decimal] = None
+//!     kind: Optional[Kind] = None
+//!
+//! TypeAdapter(Annotated[list[MyModel], Field(max_length=1000)]).json_schema()
+//! ```
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use schemars::schema_for;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, process::Command};
+use typed_payloads::models::MyModels;
+
+/// What Pydantic writes is read, and written again byte for byte.
+#[test]
+fn json_is_pydantics() -> anyhow::Result<()> {
+    let cases = [
+        r#"[]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"0001-01-01T00:00:00"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"9999-12-31T23:59:59.999999"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05.500000"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05.000006","kind":"fixed"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","lease":"PT0S"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","lease":"PT1.5S"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","lease":"P1DT12H"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","lease":"P1Y1D"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","fee":"12.50"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","fee":"0.000001"}]"#,
+        r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05","lease":"PT1H30M","fee":"0","kind":"leased"}]"#,
+    ];
+    for json in cases {
+        let models: MyModels = serde_json::from_str(json)?;
+        assert_eq!(serde_json::to_string(&models)?, json);
+    }
+    Ok(())
+}
+
+/// What others write is read too: `null`, an unknown field, a number for a decimal, an exponent,
+/// more digits than there are. It is written in our own way.
+#[test]
+fn reads_more_than_it_writes() -> anyhow::Result<()> {
+    let with = |later: Value| -> anyhow::Result<Value> {
+        let mut model = json!({"some_ip": "127.0.0.1", "some_date": "2000-01-02T03:04:05"});
+        for (field, value) in later.as_object().into_iter().flatten() {
+            model[field] = value.clone();
+        }
+        let models: MyModels = serde_json::from_value(json!([model]))?;
+        let mut written = serde_json::to_value(models)?[0].take();
+        if let Some(model) = written.as_object_mut() {
+            model.retain(|field, _| !field.starts_with("some_"));
+        }
+        Ok(written)
+    };
+    assert_eq!(
+        with(json!({"lease": null, "fee": null, "kind": null}))?,
+        json!({})
+    );
+    assert_eq!(with(json!({"colour": "green"}))?, json!({}));
+    assert_eq!(with(json!({"fee": 19.99}))?, json!({"fee": "19.99"}));
+    assert_eq!(with(json!({"fee": "1E+3"}))?, json!({"fee": "1000"}));
+    assert_eq!(
+        with(json!({"fee": "0.1234567890123456789012345678901"}))?,
+        json!({"fee": "0.1234567890123456789012345679"})
+    );
+    assert_eq!(
+        with(json!({"lease": "PT90M"}))?,
+        json!({"lease": "PT1H30M"})
+    );
+    Ok(())
+}
+
+/// Whether it is a string or null, in what format, which values: what a client needs to know.
+fn facts(root: &Value, schema: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        match (keyword.as_str(), value) {
+            ("$ref", Value::String(name)) => {
+                let target = root.pointer(name.trim_start_matches('#'));
+                found.extend(facts(root, target.unwrap_or(&Value::Null)));
+            }
+            ("anyOf" | "oneOf", Value::Array(choices)) => {
+                found.extend(choices.iter().flat_map(|choice| facts(root, choice)));
+            }
+            ("type" | "enum", Value::Array(values)) => {
+                found.extend(values.iter().map(Value::to_string));
+            }
+            ("type" | "format" | "const", value) => {
+                found.insert(value.to_string());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The schema says what Pydantic's says of the same model, but for the zone: by JSON Schema a
+/// `date-time` has one, and ours must not.
+#[test]
+fn schema_is_pydantics() -> anyhow::Result<()> {
+    let ours = serde_json::to_value(schema_for!(MyModels))?;
+    let pydantics: Value = serde_json::from_str(
+        &include_str!("pydantic-schema.json").replace("date-time", "partial-date-time"),
+    )?;
+    for keyword in ["type", "items", "maxItems"] {
+        assert_eq!(ours[keyword], pydantics[keyword], "{keyword}");
+    }
+    let (ours_model, pydantics_model) = (&ours["$defs"]["MyModel"], &pydantics["$defs"]["MyModel"]);
+    assert_eq!(ours_model["required"], pydantics_model["required"]);
+    for field in ["some_ip", "some_date", "lease", "fee", "kind"] {
+        let (ours_field, pydantics_field) = (
+            &ours_model["properties"][field],
+            &pydantics_model["properties"][field],
+        );
+        let expected = facts(&pydantics, pydantics_field);
+        assert!(!expected.is_empty(), "{field}");
+        assert_eq!(facts(&ours, ours_field), expected, "{field}");
+    }
+    Ok(())
+}
+
+/// The starter prints that schema as its result, and needs no server for it.
+#[test]
+fn starter_prints_the_schema() -> anyhow::Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_typed-payloads-starter"))
+        .args(["--address", "nowhere.invalid:7233", "--schema"])
+        .output()?;
+    let stdout = String::from_utf8(output.stdout)?;
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    let schema = stdout.strip_prefix("result: ").unwrap_or_default();
+    let schema: Value = serde_json::from_str(schema)?;
+    assert_eq!(schema, serde_json::to_value(schema_for!(MyModels))?);
+    Ok(())
+}
