@@ -1,0 +1,106 @@
+//! Starts the workflow, adds items while it runs, and counts its runs.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a starter may wait between two signals"
+)]
+
+use anyhow::ensure;
+use clap::Parser;
+use continue_as_new::{
+    TASK_QUEUE,
+    runs::histories,
+    workflows::{BATCH_ITEMS, LongRunningInput, LongRunningWorkflow, State},
+};
+use futures::future::try_join;
+use shared::{MainResult, StarterArgs, print_result, print_started};
+use std::time::Duration;
+use temporalio_client::{Client, WorkflowStartOptions};
+
+/// Starts `LongRunningWorkflow` and prints its final state.
+#[derive(Parser)]
+struct Args {
+    /// How many batches to process
+    #[arg(long, default_value = "10", value_name = "N")]
+    max_iterations: u64,
+
+    /// Continue as new at so many events, or when the server suggests it
+    #[arg(long, default_value = "20", value_name = "N")]
+    continue_after_events: u32,
+
+    /// Add so many items meanwhile, one by one, ten a second
+    #[arg(long, default_value = "0", value_name = "N")]
+    add_items: u32,
+
+    /// Then do it again, continuing only when the server suggests it
+    #[arg(long)]
+    compare: bool,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    let client = args.starter.connect().await?;
+    let mut state = run(&client, &args, Some(args.continue_after_events)).await?;
+    if args.compare {
+        state = run(&client, &args, None).await?;
+    }
+    Ok(print_result(&state)?)
+}
+
+/// Runs one workflow to its end, and tells how long its histories are.
+async fn run(
+    client: &Client,
+    args: &Args,
+    continue_after_events: Option<u32>,
+) -> anyhow::Result<State> {
+    let task_queue = args.starter.task_queue(TASK_QUEUE);
+    let id = args.starter.workflow_id("continue-as-new");
+    let input = LongRunningInput {
+        state: None,
+        max_iterations: Some(args.max_iterations),
+        continue_after_events,
+    };
+    let options = WorkflowStartOptions::new(task_queue, id.clone()).build();
+    let handle = client
+        .start_workflow(LongRunningWorkflow::run, input.into(), options)
+        .await?;
+    print_started(&handle, task_queue);
+
+    let result = async { anyhow::Ok(handle.get_result(Default::default()).await?) };
+    let (state, ()) = try_join(result, add_items(client, id, args.add_items)).await?;
+
+    let lengths: Vec<usize> = histories(&handle).await?.iter().map(Vec::len).collect();
+    let longest = lengths.iter().max().unwrap_or(&0);
+    let when = match continue_after_events {
+        Some(events) => format!("after {events}"),
+        None => "as the server suggests".to_owned(),
+    };
+    eprintln!(
+        "runs     {}, {longest} events in the longest; continued {when}",
+        lengths.len()
+    );
+    let items = args.max_iterations * BATCH_ITEMS + u64::from(args.add_items);
+    ensure!(
+        state.processed_items == items,
+        "{} items processed, not {items}",
+        state.processed_items
+    );
+    Ok(state)
+}
+
+async fn add_items(client: &Client, id: String, items: u32) -> anyhow::Result<()> {
+    // By the id, to whichever run is the current one. What `start_workflow` returned is bound to
+    // the first run: when that has ended, its signals fail, and its queries tell old news.
+    let current = client.get_workflow_handle::<LongRunningWorkflow>(id);
+    for _ in 0..items {
+        current
+            .signal(LongRunningWorkflow::add_items, 1.into(), Default::default())
+            .await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}

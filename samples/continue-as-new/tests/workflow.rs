@@ -1,0 +1,328 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+use continue_as_new::{
+    runs::histories,
+    worker_options,
+    workflows::{LongRunningInput, LongRunningWorkflow, State},
+};
+use futures::future::try_join;
+use serde_json::{Value, json};
+use shared::testing::{TestEnv, bad_input, raw_json, until, with_worker};
+use temporalio_client::{
+    Client, UntypedSignal, WorkflowHandle,
+    errors::{WorkflowGetResultError, WorkflowInteractionError},
+};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::EventType::{self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew},
+    history::v1::HistoryEvent,
+};
+
+type Handle = WorkflowHandle<Client, LongRunningWorkflow>;
+
+const TYPE: &str = "LongRunningWorkflow";
+
+fn state(iteration: u64, processed_items: u64) -> State {
+    State {
+        iteration,
+        processed_items,
+    }
+}
+
+/// Starts at `state`. The first handle is bound to the first run, the second goes by the id.
+async fn start(
+    env: &TestEnv,
+    state: State,
+    max_iterations: u64,
+    continue_after_events: Option<u32>,
+) -> anyhow::Result<(Handle, Handle)> {
+    let input = LongRunningInput {
+        state: Some(state),
+        max_iterations: Some(max_iterations),
+        continue_after_events,
+    };
+    let options = env.start_options();
+    let current = env.client.get_workflow_handle(options.workflow_id.clone());
+    let started = env
+        .client
+        .start_workflow(LongRunningWorkflow::run, input.into(), options)
+        .await?;
+    let first = WorkflowHandle::new(env.client.clone(), started.info().clone());
+    Ok((first, current))
+}
+
+async fn result(handle: &Handle) -> anyhow::Result<State> {
+    Ok(handle.get_result(Default::default()).await?)
+}
+
+async fn progress(handle: &Handle) -> anyhow::Result<State> {
+    Ok(handle
+        .query(LongRunningWorkflow::progress, (), Default::default())
+        .await?)
+}
+
+async fn add_items(handle: &Handle, items: u64) -> Result<(), WorkflowInteractionError> {
+    handle
+        .signal(
+            LongRunningWorkflow::add_items,
+            items.into(),
+            Default::default(),
+        )
+        .await
+}
+
+/// A signal as a client of another language may send it.
+async fn add_anything(handle: &Handle, arguments: &[Value]) -> anyhow::Result<()> {
+    let signal = UntypedSignal::new("add_items");
+    Ok(handle
+        .signal(signal, raw_json(arguments), Default::default())
+        .await?)
+}
+
+fn last(history: &[HistoryEvent]) -> Option<EventType> {
+    history.last().map(HistoryEvent::event_type)
+}
+
+/// No run gets longer than asked for, and none begins anew: the state goes from one to the next.
+#[tokio::test]
+async fn keeps_its_state_in_short_runs() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let (first, _) = start(&env, state(0, 0), 5, Some(10)).await?;
+        assert_eq!(result(&first).await?, state(5, 50));
+        let lengths: Vec<usize> = histories(&first).await?.iter().map(Vec::len).collect();
+        // Two batches a run, five events each, and five more; the third run has one.
+        assert_eq!(lengths, [15, 15, 10]);
+        Ok(())
+    })
+    .await
+}
+
+/// The server's own suggestion is enough, here for 4 MB of history; and signals that do not decode
+/// are ignored.
+#[tokio::test]
+async fn follows_the_servers_suggestion() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, current) = start(&env, state(0, 0), 2, None).await?;
+    for _ in 0..3 {
+        add_anything(&current, &[json!({"padding": "x".repeat(1_500_000)})]).await?;
+    }
+    env.work(worker_options, async {
+        assert_eq!(result(&first).await?, state(2, 20));
+        let histories = histories(&first).await?;
+        assert_eq!(histories.len(), 2);
+        assert_eq!(last(&histories[0]), Some(WorkflowExecutionContinuedAsNew));
+        Ok(())
+    })
+    .await
+}
+
+/// Signals without a pause, over several runs: each that the server took counts, and counts once.
+#[tokio::test]
+async fn loses_no_signal() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let (first, current) = start(&env, state(0, 0), 5, Some(1)).await?;
+        let adding = async {
+            // Another number each, so that one lost and one counted twice do not look right.
+            let (mut items, mut sum) = (1, 0);
+            loop {
+                match add_items(&current, items).await {
+                    Ok(()) => sum += items,
+                    Err(WorkflowInteractionError::NotFound(_)) => return Ok(sum),
+                    Err(error) => return Err(error.into()),
+                }
+                items += 1;
+            }
+        };
+        let (end, sum) = try_join(result(&first), adding).await?;
+        assert_eq!(end, state(5, 50 + sum));
+        // One after each batch.
+        assert_eq!(histories(&first).await?.len(), 6);
+        Ok(())
+    })
+    .await
+}
+
+/// A handler that waits when the run is about to end is let finish first.
+#[tokio::test]
+async fn finishes_handlers_first() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, current) = start(&env, state(0, 0), 1, Some(1)).await?;
+    env.work(worker_options, until(&first, TimerStarted))
+        .await?;
+    // The next worker gets both at once: the signal, and the end of the batch and of the run.
+    add_items(&current, 7).await?;
+    until(&first, TimerFired).await?;
+    env.work(worker_options, async {
+        assert_eq!(result(&first).await?, state(1, 17));
+        assert_eq!(histories(&first).await?.len(), 2);
+        Ok(())
+    })
+    .await
+}
+
+/// A signal that is handled before the first line of `run`, in a run with nothing left to do.
+#[tokio::test]
+async fn keeps_a_signal_from_before_the_start() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, current) = start(&env, state(5, 50), 5, None).await?;
+    add_items(&current, 7).await?;
+    env.work(worker_options, async {
+        assert_eq!(result(&first).await?, state(5, 57));
+        Ok(())
+    })
+    .await
+}
+
+/// Signals that do not decode leave the workflow as it is; and too many items do not overflow.
+#[tokio::test]
+async fn survives_any_signal() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, current) = start(&env, state(0, 0), 1, None).await?;
+    for arguments in [
+        vec![],
+        vec![json!(-1)],
+        vec![json!("ten")],
+        vec![json!(1); 2],
+    ] {
+        add_anything(&current, &arguments).await?;
+    }
+    add_items(&current, u64::MAX).await?;
+    add_items(&current, 1).await?;
+    env.work(worker_options, async {
+        assert_eq!(result(&first).await?, state(1, u64::MAX));
+        Ok(())
+    })
+    .await
+}
+
+/// `progress` answers before the first batch, between two, and when all is done.
+#[tokio::test]
+async fn tells_its_progress() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, current) = start(&env, state(3, 30), 5, None).await?;
+    let working = env.work(worker_options, async {
+        until(&first, TimerFired).await?;
+        let between = progress(&current).await?;
+        assert!((4..=5).contains(&between.iteration), "{between:?}");
+        assert_eq!(result(&first).await?, state(5, 50));
+        assert_eq!(progress(&current).await?, state(5, 50));
+        Ok(())
+    });
+    // Asked before there is a worker, it waits for one.
+    let (before, ()) = try_join(progress(&current), working).await?;
+    assert_eq!(before, state(3, 30));
+    Ok(())
+}
+
+/// All of the input may be left out or null, and what is new to it is ignored.
+#[tokio::test]
+async fn fills_in_what_is_missing() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let cases = [
+            (json!({"state": null, "max_iterations": 1}), state(1, 10)),
+            (
+                json!({"state": {}, "max_iterations": 0, "new": 1}),
+                state(0, 0),
+            ),
+            (json!({"state": {"iteration": 1000}}), state(1000, 0)),
+            (
+                json!({"state": {"iteration": 1000, "processed_items": 1}, "max_iterations": null}),
+                state(1000, 1),
+            ),
+        ];
+        for (input, expected) in cases {
+            let handle = env.start_json(TYPE, &[input]).await?;
+            assert_eq!(result(&handle).await?, expected);
+        }
+        // A thousand iterations take too long to wait for.
+        let handle: Handle = env.start_json(TYPE, &[json!({})]).await?;
+        until(&handle, TimerStarted).await?;
+        assert_eq!(progress(&handle).await?, state(0, 0));
+        handle.terminate(Default::default()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Input that does not decode fails the workflow at once and names the field.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let cases = [
+            (
+                vec![json!({"max_iterations": -1})],
+                "`max_iterations`: invalid value: integer `-1`, expected u64",
+            ),
+            (
+                vec![json!({"state": {"iteration": "one"}})],
+                "`state.iteration`: invalid type: string \"one\", expected u64",
+            ),
+            (
+                vec![json!({"continue_after_events": 0.5})],
+                "`continue_after_events`: invalid type: floating point `0.5`, expected u32",
+            ),
+            (
+                vec![json!(1000)],
+                "invalid type: integer `1000`, expected struct LongRunningInput",
+            ),
+            (vec![], "the argument is missing"),
+        ];
+        for (arguments, reason) in cases {
+            let handle: Handle = env.start_json(TYPE, &arguments).await?;
+            assert_eq!(bad_input(&handle).await?, reason);
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn ended_cancelled(handle: &Handle) -> anyhow::Result<()> {
+    match handle.get_result(Default::default()).await {
+        Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
+        other => anyhow::bail!("ended otherwise: {other:?}"),
+    }
+}
+
+/// Cancelled before a worker has seen it, it ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, _) = start(&env, state(0, 0), 2, None).await?;
+    env.ends_cancelled(&first, worker_options).await
+}
+
+/// The handle that started the workflow stays with the first run: its signals fail, its queries
+/// tell how far that one came. Only a cancellation by it reaches the current run, here in a batch.
+#[tokio::test]
+async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let (first, current) = start(&env, state(0, 0), 1000, Some(1)).await?;
+        until(&first, WorkflowExecutionContinuedAsNew).await?;
+        add_items(&current, 7).await?;
+        until(&current, TimerFired).await?;
+        let refused = add_items(&first, 7).await;
+        assert!(
+            matches!(refused, Err(WorkflowInteractionError::NotFound(_))),
+            "{refused:?}"
+        );
+        assert_eq!(progress(&first).await?, state(1, 10));
+        assert!(progress(&current).await?.processed_items >= 27);
+        first.cancel(Default::default()).await?;
+        ended_cancelled(&first).await
+    })
+    .await
+}
+
+/// Cancelled when the timer has fired after which it would continue as new: that takes no
+/// cancellation along, so it must not.
+#[tokio::test]
+async fn ends_cancelled_at_the_boundary() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, _) = start(&env, state(0, 0), 2, Some(1)).await?;
+    env.work(worker_options, until(&first, TimerStarted))
+        .await?;
+    until(&first, TimerFired).await?;
+    first.cancel(Default::default()).await?;
+    env.work(worker_options, ended_cancelled(&first)).await?;
+    assert_eq!(histories(&first).await?.len(), 1);
+    Ok(())
+}
