@@ -68,6 +68,14 @@ fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
                     .unwrap_or_default();
                 push(parts, format!("{message}{kind}"));
             }
+            IncomingError::ChildWorkflowExecution(child) => {
+                let kind = child.workflow_type().unwrap_or("?");
+                let id = child.workflow_execution().map(|run| run.workflow_id());
+                push(
+                    parts,
+                    format!("child workflow {kind} {} failed", id.unwrap_or("?")),
+                );
+            }
             _ => push(parts, message),
         }
         next = failure.cause();

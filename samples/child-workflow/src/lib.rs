@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+pub mod close_policy;
+pub mod many;
+pub mod workflows;
+
+use close_policy::LeavingParentWorkflow;
+use many::GreetManyWorkflow;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
+
+/// The queue on which the server hands out this sample's tasks; children inherit it.
+pub const TASK_QUEUE: &str = "child-workflow-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<ComposeGreetingWorkflow>()?
+        .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<AdvancedParentWorkflow>()?
+        .register_workflow::<LeavingParentWorkflow>()?
+        .register_workflow::<GreetManyWorkflow>()?
+        .build())
+}

@@ -1,0 +1,22 @@
+//! Recorded histories against today's code.
+
+use child_workflow::{
+    close_policy::LeavingParentWorkflow,
+    many::GreetManyWorkflow,
+    workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow},
+};
+use shared::testing::replay_all;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+/// A change that breaks workflows already running breaks this test.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<ComposeGreetingWorkflow>()?
+        .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<AdvancedParentWorkflow>()?
+        .register_workflow::<LeavingParentWorkflow>()?
+        .register_workflow::<GreetManyWorkflow>()?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}

@@ -1,0 +1,560 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+use anyhow::{Context, bail, ensure};
+use child_workflow::{
+    close_policy::{ClosePolicy, LeavingParentWorkflow},
+    many::GreetManyWorkflow,
+    worker_options,
+    workflows::{
+        AdvancedParentWorkflow, ComposeGreetingInput, ComposeGreetingWorkflow, GreetingWorkflow,
+    },
+};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use shared::Input;
+use shared::testing::{TestEnv, bad_input, event_types, events, raw_json, until, with_worker};
+use temporalio_client::{
+    Client, UntypedSignal, UntypedWorkflow, WorkflowExecutionInfo, WorkflowHandle,
+    errors::WorkflowGetResultError,
+};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    error::{IncomingError, RetryState},
+    protos::temporal::api::{
+        enums::v1::{
+            EventType::{
+                self, ChildWorkflowExecutionCanceled, ChildWorkflowExecutionCompleted,
+                ChildWorkflowExecutionFailed, ChildWorkflowExecutionStarted,
+                ExternalWorkflowExecutionSignaled, SignalExternalWorkflowExecutionFailed,
+                StartChildWorkflowExecutionInitiated, WorkflowExecutionCanceled,
+                WorkflowExecutionFailed, WorkflowExecutionSignaled,
+            },
+            ParentClosePolicy,
+        },
+        history::v1::{
+            StartChildWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
+        },
+    },
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ApplicationFailure, WorkerOptions, WorkflowContext, WorkflowResult};
+
+type Handle<W> = WorkflowHandle<Client, W>;
+
+async fn start<W: HasWorkflowDefinition>(
+    env: &TestEnv,
+    workflow_type: &str,
+    input: Value,
+) -> anyhow::Result<Handle<W>> {
+    env.start_json(workflow_type, &[input]).await
+}
+
+async fn greeting(env: &TestEnv) -> anyhow::Result<Handle<GreetingWorkflow>> {
+    start(env, "GreetingWorkflow", json!("World")).await
+}
+
+async fn advanced(env: &TestEnv) -> anyhow::Result<Handle<AdvancedParentWorkflow>> {
+    start(env, "AdvancedParentWorkflow", json!("World")).await
+}
+
+async fn greet_many(
+    env: &TestEnv,
+    names: &[&str],
+    at_most: usize,
+    failures: u32,
+) -> anyhow::Result<Handle<GreetManyWorkflow>> {
+    let input = json!({"names": names, "at_most": at_most, "failures": failures});
+    start(env, "GreetManyWorkflow", input).await
+}
+
+/// A parent's only child; also if it has not started, and if it never does.
+fn child_of<W: HasWorkflowDefinition>(
+    env: &TestEnv,
+    parent: &Handle<W>,
+) -> Handle<ComposeGreetingWorkflow> {
+    let id = format!("{}-child", parent.info().workflow_id);
+    env.client.get_workflow_handle(id)
+}
+
+async fn happened<W: HasWorkflowDefinition>(
+    handle: &Handle<W>,
+    event: EventType,
+) -> anyhow::Result<bool> {
+    Ok(event_types(handle).await?.contains(&event))
+}
+
+/// What a parent has asked the server to start.
+async fn initiated<W: HasWorkflowDefinition>(
+    parent: &Handle<W>,
+) -> anyhow::Result<StartChildWorkflowExecutionInitiatedEventAttributes> {
+    for event in events(parent).await? {
+        if let Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(child)) =
+            event.attributes
+        {
+            return Ok(child);
+        }
+    }
+    bail!("no child")
+}
+
+/// Two parents side by side: the child's id comes from its parent's, its policy is ABANDON, and
+/// its JSON has the two fields that other languages know.
+#[tokio::test]
+async fn greets_by_a_child() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for handle in [greeting(&env).await?, greeting(&env).await?] {
+            let result = handle.get_result(Default::default()).await?;
+            assert_eq!(result, "Hello, World!");
+            let child = initiated(&handle).await?;
+            let id = child_of(&env, &handle).info().workflow_id.clone();
+            assert_eq!(child.workflow_id, id);
+            assert_eq!(child.parent_close_policy(), ParentClosePolicy::Abandon);
+            let input = child.input.unwrap_or_default().payloads;
+            assert_eq!(input[0].data, br#"{"greeting":"Hello","name":"World"}"#);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The child waits for its parent's signal, and gets it. Its close policy is the default.
+#[tokio::test]
+async fn signals_the_child() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = advanced(&env).await?;
+        assert_eq!(handle.get_result(Default::default()).await?, "Hi, World!");
+        assert!(happened(&handle, ExternalWorkflowExecutionSignaled).await?);
+        assert!(happened(&child_of(&env, &handle), WorkflowExecutionSignaled).await?);
+        let policy = initiated(&handle).await?.parent_close_policy();
+        assert_eq!(policy, ParentClosePolicy::Terminate);
+        Ok(())
+    })
+    .await
+}
+
+/// Stands in for a child of another worker, which knows neither signal nor `hold`.
+#[workflow]
+#[derive(Default)]
+pub struct PlainChild;
+
+#[workflow_methods]
+impl PlainChild {
+    #[run(name = "ComposeGreetingWorkflow")]
+    pub async fn run(
+        _ctx: &mut WorkflowContext<Self>,
+        input: Input<ComposeGreetingInput>,
+    ) -> WorkflowResult<String> {
+        let input = input.valid()?;
+        Ok(format!("{}, {}!", input.greeting, input.name))
+    }
+}
+
+/// A signal that comes too late for its child does not fail the parent.
+#[tokio::test]
+async fn signals_too_late() -> anyhow::Result<()> {
+    let options = |task_queue: &str| -> Result<WorkerOptions, anyhow::Error> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<PlainChild>()?
+            .register_workflow::<AdvancedParentWorkflow>()?
+            .build())
+    };
+    with_worker(options, async |env| {
+        // Child and signal race each other; about every other time the child is done first.
+        loop {
+            let handle = advanced(&env).await?;
+            assert_eq!(handle.get_result(Default::default()).await?, "Hi, World!");
+            if happened(&handle, SignalExternalWorkflowExecutionFailed).await? {
+                return Ok(());
+            }
+        }
+    })
+    .await
+}
+
+/// Started by a client, the child is a workflow like any other: done at once, or when it is
+/// released, even by a signal with an argument where none belongs.
+#[tokio::test]
+async fn child_alone() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let input = json!({"greeting": "Hi", "name": "Ada"});
+        let child: Handle<ComposeGreetingWorkflow> =
+            start(&env, "ComposeGreetingWorkflow", input).await?;
+        assert_eq!(child.get_result(Default::default()).await?, "Hi, Ada!");
+
+        let input = json!({"greeting": "Hi", "name": "Grace", "hold": true});
+        let child: Handle<ComposeGreetingWorkflow> =
+            start(&env, "ComposeGreetingWorkflow", input).await?;
+        let surplus = raw_json(&[json!("surplus")]);
+        child
+            .signal(UntypedSignal::new("release"), surplus, Default::default())
+            .await?;
+        assert_eq!(child.get_result(Default::default()).await?, "Hi, Grace!");
+        Ok(())
+    })
+    .await
+}
+
+/// Another workflow has the child's id: the parent fails, and says which id.
+#[tokio::test]
+async fn child_id_in_use() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let options = env.start_options();
+        let mut taken = env.start_options();
+        taken.workflow_id = format!("{}-child", options.workflow_id);
+        let id = taken.workflow_id.clone();
+        let input = ComposeGreetingInput {
+            hold: true,
+            ..Default::default()
+        };
+        env.client
+            .start_workflow(ComposeGreetingWorkflow::run, input.into(), taken)
+            .await?;
+        let handle = env
+            .client
+            .start_workflow(GreetingWorkflow::run, "World".into(), options)
+            .await?;
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .expect_err("failed");
+        let reason = format!(
+            "workflow failed: Child workflow start failed: workflow_id={id}, \
+             workflow_type=ComposeGreetingWorkflow, cause=WorkflowAlreadyExists"
+        );
+        assert_eq!(shared::describe(&error), reason);
+        Ok(())
+    })
+    .await
+}
+
+/// Starts a parent that leaves its child, and waits until it has.
+async fn leave(
+    env: &TestEnv,
+    policy: ClosePolicy,
+    hasty: bool,
+) -> anyhow::Result<Handle<ComposeGreetingWorkflow>> {
+    let input = json!({"policy": policy, "hasty": hasty});
+    let handle: Handle<LeavingParentWorkflow> = start(env, "LeavingParentWorkflow", input).await?;
+    let child = child_of(env, &handle);
+    let id = handle.get_result(Default::default()).await?;
+    ensure!(id == child.info().workflow_id, "another child: {id}");
+    Ok(child)
+}
+
+/// TERMINATE: the child is not asked.
+#[tokio::test]
+async fn policy_terminate() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let child = leave(&env, ClosePolicy::Terminate, false).await?;
+        match child.get_result(Default::default()).await {
+            Err(WorkflowGetResultError::Terminated { .. }) => Ok(()),
+            other => bail!("ended otherwise: {other:?}"),
+        }
+    })
+    .await
+}
+
+/// REQUEST_CANCEL: the child is asked, and ends CANCELED.
+#[tokio::test]
+async fn policy_request_cancel() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let child = leave(&env, ClosePolicy::RequestCancel, false).await?;
+        match child.get_result(Default::default()).await {
+            Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
+            other => bail!("ended otherwise: {other:?}"),
+        }
+    })
+    .await
+}
+
+/// ABANDON: the child goes on, until it is released.
+#[tokio::test]
+async fn policy_abandon() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let child = leave(&env, ClosePolicy::Abandon, false).await?;
+        // Once the server has dealt with a later parent, it has dealt with this one.
+        let later = leave(&env, ClosePolicy::Terminate, false).await?;
+        assert!(later.get_result(Default::default()).await.is_err());
+        child
+            .signal(
+                ComposeGreetingWorkflow::release,
+                ().into(),
+                Default::default(),
+            )
+            .await?;
+        assert_eq!(child.get_result(Default::default()).await?, "Hello, World!");
+        Ok(())
+    })
+    .await
+}
+
+/// Whatever the policy, a child whose parent does not wait for its start never starts.
+#[tokio::test]
+async fn hasty_parents_have_no_children() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let mut children = Vec::new();
+        for policy in ClosePolicy::value_variants() {
+            children.push(leave(&env, *policy, true).await?);
+        }
+        // Once the server has dealt with a later parent, it has dealt with these.
+        let later = leave(&env, ClosePolicy::Terminate, false).await?;
+        assert!(later.get_result(Default::default()).await.is_err());
+        for child in children {
+            match child.get_result(Default::default()).await {
+                Err(WorkflowGetResultError::NotFound(_)) => {}
+                other => bail!("it has started: {other:?}"),
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// How many children were initiated and had not ended, at the most.
+fn most_at_a_time(events: &[EventType]) -> usize {
+    let (mut running, mut most) = (0_usize, 0);
+    for event in events {
+        match event {
+            StartChildWorkflowExecutionInitiated => running += 1,
+            ChildWorkflowExecutionCompleted => running -= 1,
+            _ => {}
+        }
+        most = most.max(running);
+    }
+    most
+}
+
+/// Seven names, three lanes: three children at a time, never four, and the order is kept.
+#[tokio::test]
+async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let names = ["g", "f", "e", "d", "c", "b", "a"];
+        let handle = greet_many(&env, &names, 3, 0).await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(result, names.map(|name| format!("Hello, {name}!")));
+        assert_eq!(most_at_a_time(&event_types(&handle).await?), 3);
+        Ok(())
+    })
+    .await
+}
+
+/// More lanes than names, and no names at all.
+#[tokio::test]
+async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for names in [vec!["Ada"], vec![]] {
+            let handle = greet_many(&env, &names, usize::MAX, 0).await?;
+            let result = handle.get_result(Default::default()).await?;
+            assert_eq!(result.len(), names.len());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A thousand children at a time, not more: the server would refuse two thousand and one.
+#[tokio::test]
+async fn greets_a_thousand_at_a_time() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = greet_many(&env, &["Ada"; 1001], 1001, 0).await?;
+        until(&handle, StartChildWorkflowExecutionInitiated).await?;
+        handle.terminate(Default::default()).await?;
+        assert_eq!(most_at_a_time(&event_types(&handle).await?), 1000);
+        Ok(())
+    })
+    .await
+}
+
+/// A child that fails is tried again, and its parent sees only how it ended.
+#[tokio::test]
+async fn retries_a_child() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = greet_many(&env, &["Ada"], 1, 1).await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(result, ["Hello, Ada!"]);
+        assert!(!happened(&handle, ChildWorkflowExecutionFailed).await?);
+        Ok(())
+    })
+    .await
+}
+
+/// A child that fails for good fails its parent: the client sees which child, and why.
+#[tokio::test]
+async fn a_child_fails_its_parent() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = greet_many(&env, &["Ada"], 1, 3).await?;
+        let Err(WorkflowGetResultError::Failed(failure)) =
+            handle.get_result(Default::default()).await
+        else {
+            bail!("it did not fail");
+        };
+        let IncomingError::ChildWorkflowExecution(child) = *failure else {
+            bail!("failed by itself: {failure:?}");
+        };
+        assert_eq!(child.workflow_type(), Some("ComposeGreetingWorkflow"));
+        assert_eq!(child.retry_state(), RetryState::MaximumAttemptsReached);
+        let id = child
+            .workflow_execution()
+            .map(|child| child.workflow_id().to_owned());
+        assert_eq!(id, Some(format!("{}-child-0", handle.info().workflow_id)));
+        let Some(IncomingError::Application(reason)) = child.cause() else {
+            bail!("for another reason: {child:?}");
+        };
+        assert_eq!(reason.type_name(), Some("NotYet"));
+        assert_eq!(reason.to_string(), "attempt 3 failed");
+        Ok(())
+    })
+    .await
+}
+
+/// Stands in for a child that works until it is cancelled; where it may be tried again, it fails
+/// once first.
+#[workflow]
+#[derive(Default)]
+pub struct EndlessChild;
+
+#[workflow_methods]
+impl EndlessChild {
+    #[run(name = "ComposeGreetingWorkflow")]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        _input: Input<ComposeGreetingInput>,
+    ) -> WorkflowResult<String> {
+        if ctx.info().retry_policy().is_some() && ctx.info().attempt() == 1 {
+            return Err(ApplicationFailure::new(anyhow::anyhow!("the first attempt")).into());
+        }
+        ctx.wait_condition(|_| false).await?;
+        Ok(String::new())
+    }
+}
+
+fn endless_children(task_queue: &str) -> anyhow::Result<WorkerOptions> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<EndlessChild>()?
+        .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<GreetManyWorkflow>()?
+        .build())
+}
+
+/// Cancels a parent and checks that its child ends CANCELED first, then the parent.
+async fn both_end_cancelled<W: HasWorkflowDefinition>(parent: &Handle<W>) -> anyhow::Result<()> {
+    parent.cancel(Default::default()).await?;
+    let Err(WorkflowGetResultError::Cancelled { .. }) = parent.get_result(Default::default()).await
+    else {
+        bail!("the parent ended otherwise");
+    };
+    let mut events = event_types(parent).await?;
+    events.retain(|event| {
+        [ChildWorkflowExecutionCanceled, WorkflowExecutionCanceled].contains(event)
+    });
+    assert_eq!(
+        events,
+        [ChildWorkflowExecutionCanceled, WorkflowExecutionCanceled]
+    );
+    Ok(())
+}
+
+/// A cancellation goes on to the child, whose end its parent awaits; ABANDON does not change that.
+#[tokio::test]
+async fn cancels_the_child() -> anyhow::Result<()> {
+    with_worker(endless_children, async |env| {
+        let handle = greeting(&env).await?;
+        until(&handle, ChildWorkflowExecutionStarted).await?;
+        both_end_cancelled(&handle).await
+    })
+    .await
+}
+
+/// It reaches a second attempt too, of which the SDK's own request knows nothing.
+#[tokio::test]
+async fn cancels_a_second_attempt() -> anyhow::Result<()> {
+    with_worker(endless_children, async |env| {
+        let handle = greet_many(&env, &["Ada"], 1, 0).await?;
+        until(&handle, ChildWorkflowExecutionStarted).await?;
+        let events = events(&handle).await?;
+        let started = events.into_iter().find_map(|event| match event.attributes {
+            Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(child)) => {
+                child.workflow_execution
+            }
+            _ => None,
+        });
+        let started = started.context("no child")?;
+        let first_attempt = WorkflowExecutionInfo::builder()
+            .namespace("default")
+            .workflow_id(started.workflow_id)
+            .run_id(started.run_id)
+            .build()
+            .bind_untyped(env.client.clone());
+        until(&first_attempt, WorkflowExecutionFailed).await?;
+        both_end_cancelled(&handle).await
+    })
+    .await
+}
+
+/// Cancelled before a worker has seen them, all of them end CANCELED: no parent starts a child, and
+/// the child does not fail.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let inputs = [
+        ("GreetingWorkflow", json!("World")),
+        ("AdvancedParentWorkflow", json!("World")),
+        ("LeavingParentWorkflow", json!({"policy": "abandon"})),
+        ("GreetManyWorkflow", json!({"names": ["Ada"], "at_most": 1})),
+        (
+            "ComposeGreetingWorkflow",
+            json!({"greeting": "Hi", "name": "Ada", "failures": 1}),
+        ),
+    ];
+    for (workflow_type, input) in inputs {
+        let env = TestEnv::new().await?;
+        let handle = start::<UntypedWorkflow>(&env, workflow_type, input).await?;
+        env.ends_cancelled(&handle, worker_options).await?;
+        assert!(!happened(&handle, StartChildWorkflowExecutionInitiated).await?);
+    }
+    Ok(())
+}
+
+/// Bad input fails each of them at once, and names the field.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let cases = [
+        (
+            "GreetingWorkflow",
+            json!({"name": "Ada"}),
+            "invalid type: map, expected a string",
+        ),
+        (
+            "AdvancedParentWorkflow",
+            json!(null),
+            "invalid type: null, expected a string",
+        ),
+        (
+            "ComposeGreetingWorkflow",
+            json!({"greeting": "Hi"}),
+            "missing field `name`",
+        ),
+        (
+            "ComposeGreetingWorkflow",
+            json!({"greeting": "Hi", "name": 7}),
+            "`name`: invalid type: integer `7`, expected a string",
+        ),
+        (
+            "LeavingParentWorkflow",
+            json!({"policy": "adopt"}),
+            "`policy`: unknown variant `adopt`, expected one of `terminate`, `request-cancel`, `abandon`",
+        ),
+        (
+            "GreetManyWorkflow",
+            json!({"names": ["Ada"], "at_most": 0}),
+            "`at_most`: invalid value: integer `0`, expected a nonzero usize",
+        ),
+    ];
+    with_worker(worker_options, async |env| {
+        for (workflow_type, input, reason) in cases {
+            let handle = start::<UntypedWorkflow>(&env, workflow_type, input).await?;
+            assert_eq!(bad_input(&handle).await?, reason);
+        }
+        Ok(())
+    })
+    .await
+}
