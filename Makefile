@@ -7,7 +7,7 @@ PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server test lint fmt
+.PHONY: help list server stop clean-server up up-cluster up-mtls down test lint fmt
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
@@ -46,6 +46,18 @@ stop: ## Stop it; what it holds stays
 
 clean-server: ## Stop it and drop what it holds
 	$(SERVER) clean
+
+up: ## The same server in a container, by docker-compose.yml
+	@shared/scripts/compose up
+
+up-cluster: ## The server proper with PostgreSQL, in containers
+	@shared/scripts/compose up cluster
+
+up-mtls: ## The same, open only to clients with certificates
+	@shared/scripts/compose up mtls
+
+down: ## End what these started; ARGS=--volumes drops what it holds
+	@shared/scripts/compose down $(ARGS)
 
 test: ## All tests, on a server of their own
 	$(SERVER) exec cargo test --workspace
