@@ -1,0 +1,290 @@
+//! A command for each thing that one does with a schedule, and `demo` for all of them in turn.
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand, builder::NonEmptyStringValueParser,
+};
+use schedule::{
+    SCHEDULE_ID, TASK_QUEUE,
+    options::{BackfillArgs, CreateArgs, EVERY, OverlapPolicy, UpdateArgs},
+    report::{Listed, Run, Summary},
+    schedules::{backfill, create, explain, trigger, update},
+    workflows::YourSchedulesWorkflow,
+};
+use serde_json::json;
+use shared::{MainResult, StarterArgs, describe, print_result, print_started};
+use std::time::{Duration, SystemTime};
+use temporalio_client::{
+    Client,
+    schedules::{
+        ScheduleBackfill, ScheduleHandle,
+        ScheduleOverlapPolicy::{AllowAll, Unspecified},
+    },
+};
+use tokio::time::timeout;
+
+/// How long `demo` waits for a worker to run what the schedule has started.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Creates a schedule, looks at it, changes it, ends it.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Which schedule
+    #[arg(long, value_name = "ID", default_value = SCHEDULE_ID, value_parser = NonEmptyStringValueParser::new())]
+    schedule_id: String,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create, trigger, backfill, describe, update, pause, delete; the default
+    Demo,
+    /// Create one
+    Create(CreateArgs),
+    /// Tell which there are
+    List,
+    /// Tell what it does, when it will next, and how the last times ended
+    Describe,
+    /// Have it act now
+    Trigger {
+        /// If the workflow before still runs [default: the schedule's own]
+        #[arg(long, value_enum, value_name = "POLICY")]
+        overlap_policy: Option<OverlapPolicy>,
+    },
+    /// Have it act now, once for each of its times in a range of the past
+    Backfill(BackfillArgs),
+    /// Keep it from acting by itself
+    Pause {
+        /// Why
+        // Not empty: the note is all that the request holds, and without one the server does nothing.
+        #[arg(long, value_name = "TEXT", default_value = "Paused by the starter.", value_parser = NonEmptyStringValueParser::new())]
+        note: String,
+    },
+    /// Let it act by itself again
+    Unpause {
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "Unpaused by the starter.", value_parser = NonEmptyStringValueParser::new())]
+        note: String,
+    },
+    /// Change it; what is not named stays as it is
+    Update(UpdateArgs),
+    /// End it; the workflows that it has started go on
+    Delete,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = parse();
+    let schedule_id = args.schedule_id.clone();
+    let ran = run(args).await;
+    Ok(ran.map_err(|error| explain(error, &schedule_id))?)
+}
+
+/// As `Args::parse`; but what every starter takes may stand before the command or after it.
+fn parse() -> Args {
+    let command = Args::command().mut_args(|arg| arg.global(true));
+    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let Args {
+        command,
+        schedule_id,
+        starter,
+    } = args;
+    let client = &starter.connect().await?;
+    // Asks nobody: whether there is such a schedule shows when something is done with it.
+    let handle = &client.get_schedule_handle(&schedule_id);
+    let done = match command.unwrap_or(Command::Demo) {
+        Command::Demo => return print_result(&demo(client, &starter, &schedule_id).await?),
+        Command::List => {
+            let list = Listed::fetch(client).await?;
+            Listed::print(&list);
+            return print_result(&list);
+        }
+        Command::Describe => {
+            let summary = show("describe", client, handle).await?;
+            summary.print_details();
+            return print_result(&summary);
+        }
+        Command::Trigger { overlap_policy } => {
+            let policy = overlap_policy.map_or(Unspecified, Into::into);
+            let outcome = trigger(client, handle, policy).await?;
+            outcome.print("trigger");
+            return print_result(&outcome);
+        }
+        Command::Backfill(args) => {
+            ensure!(
+                args.start_time <= args.end_time,
+                "--end-time is before --start-time"
+            );
+            ensure!(
+                args.end_time <= SystemTime::now(),
+                "--end-time is yet to come"
+            );
+            let range = ScheduleBackfill::new(args.start_time, args.end_time)
+                .overlap_policy(args.overlap_policy.into())
+                .build();
+            let outcome = backfill(client, handle, range).await?;
+            outcome.print("backfill");
+            return print_result(&outcome);
+        }
+        Command::Delete => {
+            handle.delete(Default::default()).await?;
+            eprintln!("deleted  {schedule_id}");
+            return print_result(&json!({"schedule_id": schedule_id, "deleted": true}));
+        }
+        Command::Create(args) => {
+            create(client, &starter, &schedule_id, args).await?;
+            "created"
+        }
+        Command::Pause { note } => {
+            handle.pause(Some(note), Default::default()).await?;
+            "paused"
+        }
+        Command::Unpause { note } => {
+            handle.unpause(Some(note), Default::default()).await?;
+            "unpaused"
+        }
+        Command::Update(args) => {
+            update(handle, args).await?;
+            "updated"
+        }
+    };
+    print_result(&show(done, client, handle).await?)
+}
+
+async fn show(
+    word: &str,
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+) -> anyhow::Result<Summary> {
+    let summary = Summary::fetch(client, handle).await?;
+    summary.print(word);
+    Ok(summary)
+}
+
+/// All of it on a schedule that is gone afterwards, whatever happens in between.
+async fn demo(client: &Client, starter: &StarterArgs, schedule_id: &str) -> anyhow::Result<String> {
+    // Listens from here on, so that no signal ends the process between create and delete.
+    let interrupted = interrupted()?;
+    // An error here ends it: what is there under this id, if anything, is somebody else's.
+    let handle = &create(client, starter, schedule_id, CreateArgs::default()).await?;
+    let result = tokio::select! {
+        result = steps(client, starter, handle) => result,
+        signal = interrupted => Err(anyhow!("stopped by {signal}")),
+    };
+    let deleting = timeout(Duration::from_secs(5), handle.delete(Default::default()));
+    let left = match deleting.await {
+        Ok(Ok(())) => {
+            eprintln!("deleted  {schedule_id}");
+            return result;
+        }
+        Ok(Err(error)) => anyhow::Error::from(error),
+        Err(_) => anyhow!("no answer within 5 s"),
+    };
+    let left = left.context(format!(
+        "schedule `{schedule_id}` is still there, delete it"
+    ));
+    Err(match result {
+        Ok(_) => left,
+        Err(error) => error.context(describe(left.as_ref())),
+    })
+}
+
+async fn steps(
+    client: &Client,
+    starter: &StarterArgs,
+    handle: &ScheduleHandle<Client>,
+) -> anyhow::Result<String> {
+    show("created", client, handle).await?;
+
+    // Not by the schedule's own policy, which would skip it if a workflow has just been started.
+    let mut triggered = trigger(client, handle, AllowAll).await?;
+    let run = triggered
+        .runs
+        .first()
+        .context("the trigger has started nothing")?;
+    let workflow = client.get_workflow_handle::<YourSchedulesWorkflow>(&run.workflow_id);
+    print_started(&workflow, starter.task_queue(TASK_QUEUE));
+    until_done(client, &mut triggered.runs).await?;
+    triggered.print("trigger");
+    let result = workflow.get_result(Default::default()).await?;
+
+    // Three times of the past; not the last one, on which the schedule may just have acted.
+    let description = handle.describe(Default::default()).await?;
+    let times = description.future_action_times();
+    let next = *times.first().context("the schedule has no next time")?;
+    let range = ScheduleBackfill::new(next - 4 * EVERY, next - 2 * EVERY)
+        .overlap_policy(AllowAll)
+        .build();
+    let mut filled = backfill(client, handle, range).await?;
+    until_done(client, &mut filled.runs).await?;
+    filled.print("backfill");
+
+    show("describe", client, handle).await?.print_details();
+
+    let new = UpdateArgs {
+        arg: Some("my new schedule arg".to_owned()),
+        ..Default::default()
+    };
+    update(handle, new).await?;
+    show("updated", client, handle).await?;
+
+    handle.pause(Some("Enough."), Default::default()).await?;
+    show("paused", client, handle).await?;
+    Ok(result)
+}
+
+/// Waits until a worker has run the workflows. Nobody has a handle from their start, for nobody but
+/// the schedule has started them: their ids are enough.
+async fn until_done(client: &Client, runs: &mut [Run]) -> anyhow::Result<()> {
+    for run in runs {
+        let id = &run.workflow_id;
+        let workflow = client.get_workflow_handle::<YourSchedulesWorkflow>(id);
+        match timeout(PATIENCE, workflow.get_result(Default::default())).await {
+            Ok(result) => result.map(drop)?,
+            Err(_) => bail!(
+                "no worker has run {id} within {} s; it stays, and runs once there is one: `make worker-schedule`",
+                PATIENCE.as_secs()
+            ),
+        }
+        run.refresh(client).await?;
+    }
+    Ok(())
+}
+
+/// Ctrl-C, or the SIGTERM by which `make run-schedule` passes it on.
+#[cfg(unix)]
+fn interrupted() -> std::io::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn interrupted() -> std::io::Result<impl Future<Output = &'static str>> {
+    Ok(async {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
+    })
+}

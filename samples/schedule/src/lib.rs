@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod options;
+pub mod report;
+pub mod schedules;
+pub mod workflows;
+
+use activities::ScheduleActivities;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::YourSchedulesWorkflow;
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "schedule-task-queue";
+
+/// The schedule that the starter means, unless told otherwise.
+pub const SCHEDULE_ID: &str = "workflow-schedule-id";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<YourSchedulesWorkflow>()?
+        .register_activities(ScheduleActivities)
+        .build())
+}

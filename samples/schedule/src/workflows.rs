@@ -1,0 +1,32 @@
+//! The workflow. That a schedule starts it makes no difference to it.
+
+use crate::activities::{Greeting, ScheduleActivities};
+use shared::Input;
+use std::time::Duration;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
+
+/// Greets what the schedule gives it.
+#[workflow]
+#[derive(Default)]
+pub struct YourSchedulesWorkflow;
+
+#[workflow_methods]
+impl YourSchedulesWorkflow {
+    /// Returns the greeting.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
+        let greeting = Greeting {
+            greeting: "Hello".to_owned(),
+            name: name.valid()?,
+        };
+        // The SDK's schedules cannot limit the time of what they start: what must end limits itself.
+        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));
+        Ok(ctx
+            .execute_activity(ScheduleActivities::your_activity, greeting, options)
+            .await?)
+    }
+}

@@ -1,0 +1,887 @@
+//! The commands of the real starter, each test with a schedule of its own.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::{Context, bail, ensure};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use schedule::{
+    options::UpdateArgs, report::Run, schedules::update, worker_options,
+    workflows::YourSchedulesWorkflow,
+};
+use serde_json::{Value, json};
+use shared::testing::{TEST_TIMEOUT, TestEnv, address, raw_json};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    process::Stdio,
+    time::Duration,
+};
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowExecutionStatus, WorkflowHandle,
+    grpc::WorkflowService,
+    schedules::{
+        CreateScheduleOptions, ScheduleAction, ScheduleDescription, ScheduleError, ScheduleHandle,
+        ScheduleSpec,
+    },
+    tonic::{Code, IntoRequest},
+};
+use temporalio_common::{
+    data_converters::{
+        DataConverter, DefaultFailureConverter, PayloadCodec, PayloadConversionError,
+        PayloadConverter, SerializationContextData,
+    },
+    protos::temporal::api::{
+        common::v1::Payload,
+        schedule::v1::{Schedule, schedule_action::Action},
+        workflow::v1::NewWorkflowExecutionInfo,
+        workflowservice::v1::UpdateScheduleRequest,
+    },
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::{sleep, timeout},
+};
+
+/// A schedule that does not act by itself meanwhile, and what backfills it once.
+const YEARLY: &str = "create --cron '0 0 1 1 *'";
+const NEW_YEAR: &str = "backfill --start-time 2026-01-01T00:00:00Z --end-time 2026-01-01T00:00:00Z";
+
+/// The starter, with a schedule and a task queue that nobody else uses.
+struct Starter {
+    env: TestEnv,
+    handle: ScheduleHandle<Client>,
+}
+
+impl Starter {
+    /// A command as one types it, with single quotes, and with none of the variables of whoever
+    /// runs the tests.
+    fn command(&self, line: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_schedule-starter"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TEMPORAL_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        command.args([
+            "--address",
+            address()?,
+            "--task-queue",
+            &self.env.task_queue,
+        ]);
+        command.args(["--schedule-id", self.handle.schedule_id()]);
+        for (number, part) in line.split('\'').enumerate() {
+            match number % 2 {
+                0 => command.args(part.split_whitespace()),
+                _ => command.arg(part),
+            };
+        }
+        command.kill_on_drop(true).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// What stands after `result: `, all that a command prints to stdout, and what it prints to
+    /// stderr.
+    async fn run(&self, line: &str) -> anyhow::Result<(Value, String)> {
+        let output = self.command(line)?.output().await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "{line}: {stderr}");
+        let stdout = String::from_utf8(output.stdout)?;
+        ensure!(stdout.lines().count() == 1, "{stdout}");
+        let result = stdout.strip_prefix("result: ").context("no result")?;
+        Ok((serde_json::from_str(result)?, stderr))
+    }
+
+    async fn result(&self, line: &str) -> anyhow::Result<Value> {
+        Ok(self.run(line).await?.0)
+    }
+
+    /// Why a command that must not succeed did not: all that it prints, or, where clap is not content
+    /// with the flags, the part before its hints.
+    async fn error(&self, line: &str) -> anyhow::Result<String> {
+        let output = self.command(line)?.output().await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        ensure!(output.stdout.is_empty(), "something on stdout");
+        let error = match output.status.code() {
+            Some(1) if stderr.lines().count() == 1 => stderr.strip_prefix("Error: "),
+            Some(2) => stderr.strip_prefix("error: "),
+            _ => None,
+        };
+        let error = error.with_context(|| format!("{line}: {stderr}"))?;
+        let reason = error.split("\n\n").next().unwrap_or_default();
+        Ok(reason.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    async fn describe(&self) -> anyhow::Result<ScheduleDescription> {
+        Ok(self.handle.describe(Default::default()).await?)
+    }
+
+    /// The schedule itself, as the server keeps it.
+    async fn schedule(&self) -> anyhow::Result<Schedule> {
+        let schedule = self.describe().await?.into_raw().schedule;
+        schedule.context("the description has no schedule")
+    }
+
+    /// Waits until the schedule is as `condition` asks for.
+    async fn until(&self, condition: impl Fn(&ScheduleDescription) -> bool) -> anyhow::Result<()> {
+        while !condition(&self.describe().await?) {
+            // Asked without a pause, the server would answer and do nothing else.
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn is_gone(&self) -> anyhow::Result<bool> {
+        match self.handle.describe(Default::default()).await {
+            Ok(_) => Ok(false),
+            Err(ScheduleError::Rpc(status)) if status.code() == Code::NotFound => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn workflow(&self, run: &Value) -> WorkflowHandle<Client, YourSchedulesWorkflow> {
+        let id = run["workflow_id"].as_str().unwrap_or_default();
+        self.env.client.get_workflow_handle(id)
+    }
+}
+
+fn action_of(schedule: &mut Schedule) -> anyhow::Result<&mut NewWorkflowExecutionInfo> {
+    let action = schedule.action.as_mut();
+    let Some(Action::StartWorkflow(info)) = action.and_then(|action| action.action.as_mut()) else {
+        bail!("it does not start a workflow");
+    };
+    Ok(info)
+}
+
+async fn with_schedule(
+    body: impl AsyncFnOnce(&Starter) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    with_schedule_in(TestEnv::new().await?, body).await
+}
+
+/// Runs `body`, then deletes its schedule, also if it fails, panics or hangs.
+async fn with_schedule_in(
+    env: TestEnv,
+    body: impl AsyncFnOnce(&Starter) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let handle = env.client.get_schedule_handle(&env.task_queue);
+    let starter = Starter { env, handle };
+    let body = timeout(TEST_TIMEOUT, body(&starter)).map(|result| result?);
+    let result = AssertUnwindSafe(body).catch_unwind().await;
+    if !starter.is_gone().await? {
+        starter.handle.delete(Default::default()).await?;
+    }
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Create, look, change, pause, unpause, delete, and create again under the same id.
+#[tokio::test]
+async fn from_create_to_delete() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let id = starter.handle.schedule_id();
+        let created = starter.result("create").await?;
+        assert_eq!(created["schedule_id"], id);
+        assert_eq!(created["workflow_type"], "YourSchedulesWorkflow");
+        assert_eq!(created["arguments"], json!(["my schedule arg"]));
+        assert_eq!(created["task_queue"], starter.env.task_queue);
+        assert_eq!(created["note"], "Here's a note on my Schedule.");
+        assert_eq!(created["overlap_policy"], "SKIP");
+        assert_eq!(created["paused"], false);
+        assert_eq!(created["next"].as_array().map(Vec::len), Some(5));
+        let workflow_id = created["workflow_id"].as_str().unwrap_or_default();
+        let digits = workflow_id.strip_prefix("schedule-").unwrap_or_default();
+        assert!(
+            digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()),
+            "{workflow_id}"
+        );
+        let spec = starter.schedule().await?.spec.unwrap_or_default();
+        let every = spec.interval.first().and_then(|interval| interval.interval);
+        assert_eq!(every.map(|every| every.seconds), Some(120));
+
+        // The list may lag behind.
+        let listed = loop {
+            let list = starter.result("list").await?;
+            let list = list.as_array().cloned().unwrap_or_default();
+            if let Some(listed) = list.into_iter().find(|listed| listed["schedule_id"] == id) {
+                break listed;
+            }
+        };
+        assert_eq!(listed["workflow_type"], "YourSchedulesWorkflow");
+        assert_eq!(listed["note"], "Here's a note on my Schedule.");
+
+        let paused = starter.result("pause --note Enough.").await?;
+        assert_eq!(paused["paused"], true);
+        assert_eq!(paused["note"], "Enough.");
+        let unpaused = starter.result("unpause").await?;
+        assert_eq!(unpaused["paused"], false);
+
+        let line = "update --arg another --overlap-policy buffer-one";
+        let mut updated = starter.result(line).await?;
+        assert_eq!(updated["arguments"], json!(["another"]));
+        assert_eq!(updated["overlap_policy"], "BUFFER_ONE");
+        // The last three change by themselves when an action comes due meanwhile.
+        for changed in ["arguments", "overlap_policy", "next", "started", "last"] {
+            updated[changed] = unpaused[changed].clone();
+        }
+        assert_eq!(updated, unpaused);
+
+        let deleted = starter.result("delete").await?;
+        assert_eq!(deleted, json!({"schedule_id": id, "deleted": true}));
+        assert!(starter.is_gone().await?);
+        let again = starter
+            .result("create --arg again --note '' --paused")
+            .await?;
+        assert_eq!(again["arguments"], json!(["again"]));
+        assert_eq!(again["note"], "");
+        assert_eq!(again["paused"], true);
+        Ok(())
+    })
+    .await
+}
+
+/// The demo does all of it, returns what the triggered workflow returned, and leaves nothing.
+#[tokio::test]
+async fn demo() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let demo = async {
+            let (result, stderr) = starter.run("").await?;
+            assert_eq!(result, "Hello, my schedule arg!");
+            let words = stderr.lines().filter(|line| !line.starts_with(' '));
+            let words: Vec<_> = words.filter_map(|line| line.split(' ').next()).collect();
+            let expected =
+                "created workflow trigger backfill describe next so last updated paused deleted";
+            assert_eq!(words.join(" "), expected, "{stderr}");
+            assert!(starter.is_gone().await?);
+            Ok(())
+        };
+        starter.env.work(worker_options, demo).await
+    })
+    .await
+}
+
+/// Without a worker the demo says so in time, and still leaves nothing.
+#[tokio::test]
+async fn demo_without_a_worker() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let output = starter.command("demo")?.output().await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let last = stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("Error: no worker has run schedule-"),
+            "{stderr}"
+        );
+        assert!(last.ends_with("`make worker-schedule`"), "{stderr}");
+        assert!(starter.is_gone().await?);
+        Ok(())
+    })
+    .await
+}
+
+/// Stopped half-way, by whichever signal, the demo deletes its schedule first.
+#[cfg(unix)]
+#[tokio::test]
+async fn demo_interrupted() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        for (signal, name) in [("INT", "Ctrl-C"), ("TERM", "SIGTERM")] {
+            let mut demo = starter.command("demo")?.stderr(Stdio::piped()).spawn()?;
+            let stderr = demo.stderr.take().context("piped")?;
+            let mut stderr = BufReader::new(stderr).lines();
+            // There is no worker: with this line it waits for one.
+            while !stderr
+                .next_line()
+                .await?
+                .context("it ended")?
+                .starts_with("workflow ")
+            {}
+            let pid = demo.id().context("running")?.to_string();
+            Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .await?;
+            let deleted = format!("deleted  {}", starter.handle.schedule_id());
+            assert_eq!(stderr.next_line().await?, Some(deleted));
+            let stopped = format!("Error: stopped by {name}");
+            assert_eq!(stderr.next_line().await?, Some(stopped));
+            assert_eq!(demo.wait().await?.code(), Some(1));
+            assert!(starter.is_gone().await?);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A schedule that is there already is neither replaced by `create` nor touched by `demo`.
+#[tokio::test]
+async fn leaves_alone_what_is_there() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(&format!("{YEARLY} --arg theirs")).await?;
+        let before = starter.describe().await?.into_raw();
+        let expected = format!(
+            "there is a schedule `{}` already, and it stays as it is; delete it, or choose another \
+             id with --schedule-id",
+            starter.handle.schedule_id()
+        );
+        for command in ["create", "demo"] {
+            assert_eq!(starter.error(command).await?, expected);
+        }
+        let after = starter.describe().await?.into_raw();
+        assert_eq!(after.schedule, before.schedule);
+        assert_eq!(after.conflict_token, before.conflict_token);
+        Ok(())
+    })
+    .await
+}
+
+/// Calendars and cron strings mean the clock of their time zone: what the README says of the days
+/// on which it is changed.
+#[tokio::test]
+async fn times() -> anyhow::Result<()> {
+    let cases = [
+        // Nine o'clock in Paris, also after the change to summer time.
+        (
+            "--calendar 'year=2040 month=3 day_of_month=24-26 hour=9' --time-zone Europe/Paris",
+            "03-24T08:00 03-25T07:00 03-26T07:00",
+        ),
+        (
+            "--cron '0 9 24-26 3 * 2040' --time-zone Europe/Paris",
+            "03-24T08:00 03-25T07:00 03-26T07:00",
+        ),
+        // Half past two is not there on the 25th.
+        (
+            "--cron '30 2 24-26 3 * 2040' --time-zone Europe/Paris",
+            "03-24T01:30 03-26T00:30",
+        ),
+        // It is there twice on the 28th, and counts once; in New York half past one counts twice.
+        (
+            "--cron '30 2 27-29 10 * 2040' --time-zone Europe/Paris",
+            "10-27T00:30 10-28T01:30 10-29T01:30",
+        ),
+        (
+            "--cron '30 1 3-5 11 * 2040' --time-zone America/New_York",
+            "11-03T05:30 11-04T05:30 11-04T06:30 11-05T06:30",
+        ),
+        // Hourly, less the hour from 01:00Z on.
+        (
+            "--cron '0 0-5 28 10 * 2040' --time-zone Europe/Paris",
+            "10-27T22:00 10-27T23:00 10-28T00:00 10-28T02:00 10-28T03:00",
+        ),
+        // All times of both calendars, less the excluded.
+        (
+            "--calendar 'year=2040 month=12 day_of_month=24 hour=9,17 minute=0-30/30' \
+             --calendar 'year=2040 month=12 day_of_month=25 hour=9' \
+             --exclude-calendar 'day_of_month=24 hour=17 minute=*'",
+            "12-24T09:00 12-24T09:30 12-25T09:00",
+        ),
+        // A day of the month and one of the week: both, where cron would mean either.
+        (
+            "--cron '0 9 13 * FRI 2040'",
+            "01-13T09:00 04-13T09:00 07-13T09:00",
+        ),
+    ];
+    let tests = cases.map(async |(flags, expected)| {
+        with_schedule(async |starter| {
+            let created = starter.result(&format!("create {flags}")).await?;
+            let expected: Vec<_> = expected
+                .split(' ')
+                .map(|t| format!("2040-{t}:00Z"))
+                .collect();
+            assert_eq!(created["next"], json!(expected), "{flags}");
+            Ok(())
+        })
+        .await
+    });
+    join_all(tests).await.into_iter().collect()
+}
+
+/// Intervals count from 1970 and may be shifted; jitter makes each time later by a part of itself.
+/// An update replaces both at once.
+#[tokio::test]
+async fn intervals_and_jitter() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let minutes = |summary: &Value| -> anyhow::Result<Vec<u32>> {
+            let times = summary["next"].as_array().context("times")?.iter();
+            let minute = |time: &Value| {
+                time.as_str()
+                    .and_then(|time| time.get(14..16)?.parse().ok())
+            };
+            times.map(|time| minute(time).context("a time")).collect()
+        };
+        let created = starter
+            .result("create --interval 1h/15m --jitter 10m")
+            .await?;
+        let jittered = minutes(&created)?;
+        assert!(
+            jittered.iter().all(|minute| (15..25).contains(minute)),
+            "{jittered:?}"
+        );
+        let error = starter.error("update --jitter 0s").await?;
+        assert_eq!(
+            error,
+            "--jitter alone would leave it without times: add --interval, --calendar or --cron"
+        );
+        let updated = starter.result("update --interval 1h/15m").await?;
+        assert_eq!(minutes(&updated)?, [15; 5]);
+        Ok(())
+    })
+    .await
+}
+
+/// What becomes of a trigger while the workflow of the one before still runs, for each policy.
+#[tokio::test]
+async fn overlaps() -> anyhow::Result<()> {
+    let cases = [
+        ("skip", [0, 1, 0]),
+        ("buffer-one", [0, 0, 1]),
+        ("buffer-all", [0, 0, 1]),
+        ("cancel-other", [0, 0, 1]),
+        ("allow-all", [1, 0, 0]),
+    ];
+    let tests = cases.map(async |(policy, expected)| {
+        with_schedule(async |starter| {
+            starter
+                .result(&format!("{YEARLY} --overlap-policy {policy}"))
+                .await?;
+            // There is no worker: what is started keeps running.
+            let first = starter
+                .result(&format!("{NEW_YEAR} --overlap-policy skip"))
+                .await?;
+            assert_eq!(first["started"], 1);
+            let second = starter.result("trigger").await?;
+            let numbers = ["started", "skipped", "waiting"].map(|name| &second[name]);
+            assert_eq!(json!(numbers), json!(expected), "{policy}");
+
+            let first = starter.workflow(&first["runs"][0]);
+            let first = first.describe(Default::default()).await?;
+            assert_eq!(first.status(), WorkflowExecutionStatus::Running);
+            let info = first.raw().workflow_extended_info.as_ref();
+            let cancelled = info.is_some_and(|info| info.cancel_requested);
+            assert_eq!(cancelled, policy == "cancel-other");
+            Ok(())
+        })
+        .await
+    });
+    join_all(tests).await.into_iter().collect()
+}
+
+/// Terminating the other takes the server a moment; then the next workflow starts.
+#[tokio::test]
+async fn terminates_the_other() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        let first = starter
+            .result(&format!("{NEW_YEAR} --overlap-policy skip"))
+            .await?;
+        starter
+            .result("trigger --overlap-policy terminate-other")
+            .await?;
+        starter
+            .until(|schedule| schedule.action_count() == 2)
+            .await?;
+        let first = starter.workflow(&first["runs"][0]);
+        let first = first.describe(Default::default()).await?;
+        assert_eq!(first.status(), WorkflowExecutionStatus::Terminated);
+        Ok(())
+    })
+    .await
+}
+
+/// What waited starts when the workflow before has ended.
+#[tokio::test]
+async fn buffered_starts_happen() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter
+            .result(&format!("{YEARLY} --overlap-policy buffer-all"))
+            .await?;
+        for _ in 0..3 {
+            starter.result("trigger").await?;
+        }
+        let described = starter.result("describe").await?;
+        assert_eq!(described["started"], 1);
+        assert_eq!(described["waiting"], 2);
+        let working = starter.until(|schedule| schedule.action_count() == 3);
+        starter.env.work(worker_options, working).await
+    })
+    .await
+}
+
+/// A workflow that was allowed to run beside others is not seen by the policies afterwards. And a
+/// second one for the same time is lost while it runs, which only shows in that nothing comes of it.
+#[tokio::test]
+async fn allowed_workflows_do_not_count() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
+        assert_eq!(starter.result("trigger").await?["started"], 1);
+        let expected = "nothing has come of it: the server has not come to it yet, or a workflow \
+                        of the same id, hence for the same second, still runs";
+        assert_eq!(starter.error(NEW_YEAR).await?, expected);
+        Ok(())
+    })
+    .await
+}
+
+/// Three hours of an hourly schedule are three runs, each with its own time in its id; when those
+/// that overlap are skipped, one.
+#[tokio::test]
+async fn backfills() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let id = &starter.env.task_queue;
+        starter
+            .result(&format!("create --interval 1h --workflow-id {id}"))
+            .await?;
+        let morning = |day: u8| {
+            format!(
+                "backfill --start-time 2026-11-{day}T08:00:00Z --end-time 2026-11-{day}T10:00:00Z"
+            )
+        };
+        let outcome = starter.result(&morning(20)).await?;
+        assert_eq!(outcome["asked"], 3);
+        assert_eq!(outcome["started"], 3);
+        let runs = outcome["runs"].as_array().context("runs")?.iter();
+        let mut ids: Vec<_> = runs.filter_map(|run| run["workflow_id"].as_str()).collect();
+        ids.sort();
+        assert_eq!(
+            ids,
+            ["08", "09", "10"].map(|hour| format!("{id}-2026-11-20T{hour}:00:00Z"))
+        );
+
+        let outcome = starter
+            .result(&format!("{} --overlap-policy skip", morning(21)))
+            .await?;
+        assert_eq!(outcome["started"], 1);
+        assert_eq!(outcome["skipped"], 2);
+
+        let [start, end] = ["2026-11-20T08:10:00Z", "2026-11-20T08:50:00Z"];
+        let error = starter
+            .error(&format!("backfill --start-time {start} --end-time {end}"))
+            .await?;
+        assert_eq!(
+            error,
+            format!("schedule `{id}` has no time from {start} to {end}")
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// `describe` tells how the last workflows ended: with a result, with a failure, or unknown because
+/// the server has forgotten them.
+#[tokio::test]
+async fn describes_the_last_results() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        let working = async {
+            let trigger = starter.result("trigger").await?;
+            let completed = starter.workflow(&trigger["runs"][0]);
+            completed.get_result(Default::default()).await?;
+
+            // What another client may make of it: an argument that is no string.
+            let number = ScheduleAction::start_workflow(
+                UntypedWorkflow::new("YourSchedulesWorkflow"),
+                raw_json(&[json!(42)]),
+                &starter.env.task_queue,
+                &starter.env.task_queue,
+            );
+            let mut update = starter.describe().await?.into_update();
+            update.set_action(number);
+            starter
+                .handle
+                .send_update(update, Default::default())
+                .await?;
+            let trigger = starter.result("trigger").await?;
+            let failed = starter.workflow(&trigger["runs"][0]);
+            ensure!(
+                failed.get_result(Default::default()).await.is_err(),
+                "it completed"
+            );
+            Ok(())
+        };
+        starter.env.work(worker_options, working).await?;
+
+        let (described, stderr) = starter.run("describe").await?;
+        assert_eq!(described["arguments"], json!([42]));
+        let [first, second] = [&described["last"][0], &described["last"][1]];
+        assert_eq!(first["status"], "COMPLETED");
+        assert_eq!(first["result"], "Hello, my schedule arg!");
+        assert_eq!(second["status"], "FAILED");
+        let reason =
+            "workflow failed: bad input: invalid type: integer `42`, expected a string (BadInput)";
+        assert_eq!(second["failure"], reason);
+        assert!(
+            stderr.contains("COMPLETED  \"Hello, my schedule arg!\""),
+            "{stderr}"
+        );
+        assert!(stderr.contains(&format!("FAILED     {reason}")), "{stderr}");
+
+        // As if the server had forgotten one.
+        let mut actions = starter.describe().await?.recent_actions();
+        "forgotten".clone_into(&mut actions[0].workflow_id);
+        let runs = Run::fetch(&starter.env.client, &actions[..1]).await?;
+        assert_eq!(json!(runs)[0]["status"], "GONE");
+        Ok(())
+    })
+    .await
+}
+
+/// The policies that only an update can set; what it does not name stays.
+#[tokio::test]
+async fn updates_policies() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter
+            .result(&format!("{YEARLY} --overlap-policy buffer-one"))
+            .await?;
+        let line = "update --catchup-window 1h --pause-on-failure true --remaining-actions 3";
+        let updated = starter.result(line).await?;
+        assert_eq!(updated["next"].as_array().map(Vec::len), Some(3));
+        assert_eq!(updated["overlap_policy"], "BUFFER_ONE");
+        let schedule = starter.schedule().await?;
+        let policies = schedule.policies.unwrap_or_default();
+        assert_eq!(
+            policies.catchup_window.map(|window| window.seconds),
+            Some(3600)
+        );
+        assert!(policies.pause_on_failure);
+        let state = schedule.state.unwrap_or_default();
+        assert_eq!((state.limited_actions, state.remaining_actions), (true, 3));
+        Ok(())
+    })
+    .await
+}
+
+/// An action with settings that the SDK does not have is not replaced, nor is one that starts
+/// another workflow; everything else can still be updated.
+#[tokio::test]
+async fn drops_nothing_of_another_client() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        // As a client of another language does it.
+        let replace = async |schedule: Schedule| {
+            let request = UpdateScheduleRequest {
+                namespace: starter.handle.namespace().to_owned(),
+                schedule_id: starter.handle.schedule_id().to_owned(),
+                schedule: Some(schedule),
+                ..Default::default()
+            };
+            let mut service = starter.env.client.clone();
+            service.update_schedule(request.into_request()).await
+        };
+        let prefix = format!(
+            "schedule `{}` keeps its argument: ",
+            starter.handle.schedule_id()
+        );
+
+        let mut schedule = starter.schedule().await?;
+        action_of(&mut schedule)?.workflow_run_timeout = Some(Duration::from_secs(60).try_into()?);
+        replace(schedule.clone()).await?;
+        let error = starter.error("update --arg x").await?;
+        let expected = "its action has a timeout, a retry policy, a memo or the like, which this \
+                        update would drop; change it with the client that made it";
+        assert_eq!(error, format!("{prefix}{expected}"));
+
+        let mut before = starter.schedule().await?;
+        let updated = starter.result("update --note new --interval 1h").await?;
+        assert_eq!(updated["note"], "new");
+        let mut after = starter.schedule().await?;
+        assert_eq!(action_of(&mut after)?, action_of(&mut before)?);
+
+        let other = action_of(&mut schedule)?.workflow_type.as_mut();
+        "Other".clone_into(&mut other.context("a type")?.name);
+        replace(schedule).await?;
+        let error = starter.error("update --arg x").await?;
+        assert_eq!(
+            error,
+            format!("{prefix}it starts Other, not YourSchedulesWorkflow")
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Turns every bit round: enough to see whether it was there.
+struct Invert;
+
+impl PayloadCodec for Invert {
+    fn encode(
+        &self,
+        _context: &SerializationContextData,
+        mut payloads: Vec<Payload>,
+    ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
+        for payload in &mut payloads {
+            payload.data.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        async { Ok(payloads) }.boxed()
+    }
+
+    fn decode(
+        &self,
+        context: &SerializationContextData,
+        payloads: Vec<Payload>,
+    ) -> BoxFuture<'static, Result<Vec<Payload>, PayloadConversionError>> {
+        self.encode(context, payloads)
+    }
+}
+
+/// With a codec, the argument stays encoded on the server, whether an update replaces it or not.
+#[tokio::test]
+async fn updates_leave_arguments_encoded() -> anyhow::Result<()> {
+    let failures = DefaultFailureConverter::default();
+    let converter = DataConverter::new(PayloadConverter::default(), failures, Invert);
+    let env = TestEnv::with_data_converter(converter).await?;
+    with_schedule_in(env, async |starter| {
+        let action = ScheduleAction::start_workflow(
+            YourSchedulesWorkflow::run,
+            "secret".into(),
+            &starter.env.task_queue,
+            &starter.env.task_queue,
+        );
+        let options = CreateScheduleOptions::builder()
+            .action(action)
+            .spec(ScheduleSpec::from_interval(Duration::from_secs(3600)))
+            .build();
+        let id = starter.handle.schedule_id();
+        starter.env.client.create_schedule(id, options).await?;
+        let is_encoded = async |argument: &str| {
+            let mut schedule = starter.schedule().await?;
+            let input = action_of(&mut schedule)?.input.take().unwrap_or_default();
+            let encoded: Vec<_> = format!("\"{argument}\"")
+                .bytes()
+                .map(|byte| !byte)
+                .collect();
+            anyhow::Ok(input.payloads.first().map(|payload| &payload.data) == Some(&encoded))
+        };
+        assert!(is_encoded("secret").await?);
+        let note = UpdateArgs {
+            note: Some("new".to_owned()),
+            ..Default::default()
+        };
+        update(&starter.handle, note).await?;
+        assert!(is_encoded("secret").await?);
+        let arg = UpdateArgs {
+            arg: Some("other".to_owned()),
+            ..Default::default()
+        };
+        update(&starter.handle, arg).await?;
+        assert!(is_encoded("other").await?);
+        Ok(())
+    })
+    .await
+}
+
+/// A schedule that never was, and one that has been deleted: every command says so by its id.
+#[tokio::test]
+async fn missing_schedules() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let commands = [
+            "describe",
+            "trigger",
+            NEW_YEAR,
+            "pause",
+            "unpause",
+            "update --note x",
+            "delete",
+        ];
+        let expected = format!(
+            "there is no schedule `{}`; `list` tells which there are",
+            starter.handle.schedule_id()
+        );
+        for command in commands {
+            assert_eq!(starter.error(command).await?, expected, "{command}");
+        }
+        starter.result("create").await?;
+        starter.result("delete").await?;
+        for command in commands {
+            assert_eq!(starter.error(command).await?, expected, "{command}");
+        }
+        let error = starter.error("describe --namespace nope").await?;
+        assert_eq!(error, "Server error: Namespace nope is not found.");
+        Ok(())
+    })
+    .await
+}
+
+/// Whatever is wrong with a flag, the error names it, and nothing is created.
+#[tokio::test]
+async fn refused_flags() -> anyhow::Result<()> {
+    let spec = "Server error: Invalid schedule spec";
+    let interval = "for '--interval <DURATION[/OFFSET]>'";
+    let calendar = "for '--calendar <FIELD=RANGE …>'";
+    let cases = [
+        (
+            "create --cron 'every tuesday'",
+            format!("cannot create the schedule with --cron: {spec}: CronString does not have 5-7 fields"),
+        ),
+        (
+            "create --cron '61 * * * *'",
+            format!("cannot create the schedule with --cron: {spec}: Minute is not in range [0-59]"),
+        ),
+        (
+            "create --cron '0 9 * * *' --time-zone Europe/Atlantis",
+            format!("cannot create the schedule with --cron, --time-zone: {spec}: unknown time zone Europe/Atlantis"),
+        ),
+        (
+            "create --interval 0s",
+            format!("cannot create the schedule with --interval: {spec}: interval is too small"),
+        ),
+        (
+            "create --calendar 'hour=25'",
+            format!("cannot create the schedule with --calendar: {spec}: Hour is not in range [0-23]"),
+        ),
+        ("create --interval 5x", format!("invalid value '5x' {interval}: unknown time unit \"x\"")),
+        ("create --interval 1500ms", format!("invalid value '1500ms' {interval}: whole seconds, please")),
+        (
+            "create --calendar hours=9",
+            format!("invalid value 'hours=9' {calendar}: there is no field `hours`; there are second,"),
+        ),
+        ("create --calendar 9", format!("invalid value '9' {calendar}: `9` has no `=`; write it as hour=9")),
+        (
+            "create --calendar 'hour=9 hour=17'",
+            format!("invalid value 'hour=9 hour=17' {calendar}: `hour` is there twice"),
+        ),
+        ("create --calendar ''", format!("invalid value '' {calendar}: write it as 'hour=9 minute=30'")),
+        (
+            "create --jitter some",
+            "invalid value 'some' for '--jitter <DURATION>': expected number at 0".to_owned(),
+        ),
+        (
+            "create --overlap-policy sometimes",
+            "invalid value 'sometimes' for '--overlap-policy <POLICY>' [possible values: skip, buffer-one, \
+             buffer-all, cancel-other, terminate-other, allow-all]"
+                .to_owned(),
+        ),
+        (
+            "backfill --start-time 2026-11-20T09:00:00Z --end-time 2026-11-20T08:00:00Z",
+            "--end-time is before --start-time".to_owned(),
+        ),
+        (
+            "backfill --start-time 2026-11-20T09:00:00Z --end-time 2226-11-20T08:00:00Z",
+            "--end-time is yet to come".to_owned(),
+        ),
+        (
+            "backfill --start-time yesterday --end-time 2026-11-20T08:00:00Z",
+            "invalid value 'yesterday' for '--start-time <TIME>': write it as 2026-11-24T09:00:00Z".to_owned(),
+        ),
+        (
+            "backfill --start-time 2026-11-20T09:00:00Z",
+            "the following required arguments were not provided: --end-time <TIME>".to_owned(),
+        ),
+        ("update", "nothing to update; `update --help` tells what can be".to_owned()),
+        ("pause --note ''", "a value is required for '--note <TEXT>' but none was supplied".to_owned()),
+        (
+            "describe --schedule-id ''",
+            "a value is required for '--schedule-id <ID>' but none was supplied".to_owned(),
+        ),
+        ("explode", "unrecognized subcommand 'explode'".to_owned()),
+    ];
+    with_schedule(async |starter| {
+        for (line, expected) in &cases {
+            let error = starter.error(line).await?;
+            assert!(error.starts_with(expected), "{line}: {error}");
+        }
+        assert!(starter.is_gone().await?);
+        Ok(())
+    })
+    .await
+}
