@@ -3,11 +3,13 @@
 .DEFAULT_GOAL := help
 # For execute-<pattern>: what to start, and with what.
 export TYPE INPUT
+# Tests wait for the server most of their time, more than cores of them do so side by side.
+export RUST_TEST_THREADS ?= 8
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server up up-cluster up-mtls down test lint fmt
+.PHONY: help list server stop clean-server certs up up-cluster up-mtls down test lint fmt
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
@@ -46,6 +48,9 @@ stop: ## Stop it; what it holds stays
 
 clean-server: ## Stop it and drop what it holds
 	$(SERVER) clean
+
+certs: ## Certificates for mTLS in .temporal/certs, unless they are there (ARGS=--force)
+	@cargo run --quiet --package mtls --bin mtls-certs -- $(ARGS)
 
 up: ## The same server in a container, by docker-compose.yml
 	@shared/scripts/compose up

@@ -1,5 +1,6 @@
 //! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
 
+use crate::tls::{Tls, causes};
 use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
 use std::{
@@ -9,8 +10,9 @@ use std::{
 };
 use temporalio_client::{
     Client, ClientOptions, ConnectionOptions, GrpcCompression, TlsOptions,
-    envconfig::{ClientConfigProfile, DataSource, LoadClientConfigProfileOptions},
+    envconfig::{ClientConfigProfile, LoadClientConfigProfileOptions},
     errors::ClientConnectError,
+    tonic::Status,
 };
 use temporalio_common::{data_converters::DataConverter, envconfig::load_client_config_profile};
 
@@ -106,9 +108,9 @@ impl ConnectionArgs {
         // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
         // into every binary that awaits it, half a minute for each.
         Box::pin(async {
-            let (connection, mut client) = self.load()?;
+            let (connection, mut client, tls) = self.load_from(environment()?)?;
             client.data_converter = data_converter;
-            connect(connection, client).await
+            connect(connection, client, &tls).await
         })
     }
 
@@ -119,13 +121,14 @@ impl ConnectionArgs {
     /// On a setting that cannot be read, that contradicts another, or that the Rust client would
     /// drop in silence. The error names the variable or the file, never a value that is secret.
     pub fn load(&self) -> anyhow::Result<(ConnectionOptions, ClientOptions)> {
-        self.load_from(environment()?)
+        let (connection, client, _) = self.load_from(environment()?)?;
+        Ok((connection, client))
     }
 
-    fn load_from(
+    pub(crate) fn load_from(
         &self,
         mut env: HashMap<String, String>,
-    ) -> anyhow::Result<(ConnectionOptions, ClientOptions)> {
+    ) -> anyhow::Result<(ConnectionOptions, ClientOptions, Tls)> {
         self.apply_to(&mut env);
         refuse_dropped(&env)?;
         let options = LoadClientConfigProfileOptions::default();
@@ -143,7 +146,7 @@ impl ConnectionArgs {
             .namespace
             .clone()
             .unwrap_or_else(|| "default".to_owned());
-        read_files(&mut profile)?;
+        let tls = Tls::read(profile.tls.as_mut())?;
         let has_tls_settings = profile.tls.is_some();
         let mut connection = ConnectionOptions::try_from(profile)
             .map_err(|error| anyhow!("{error}"))
@@ -152,13 +155,14 @@ impl ConnectionArgs {
         if connection.target.scheme() == "https" && connection.tls_options.is_none() {
             connection.tls_options = Some(TlsOptions::default());
         }
+        tls.apply(&mut connection)?;
         // For connecting again later; the first time the limit is in `connect`, and is shorter.
         connection.connect_timeout = Some(CONNECT_TIMEOUT + Duration::from_secs(2));
         if is_loopback(&connection) {
             // Compressing what never leaves the machine costs a quarter of a worker's CPU time.
             connection.grpc_compression = GrpcCompression::None;
         }
-        Ok((connection, ClientOptions::new(namespace).build()))
+        Ok((connection, ClientOptions::new(namespace).build(), tls))
     }
 
     /// A flag is the same as its variable, and wins.
@@ -183,17 +187,30 @@ impl ConnectionArgs {
     }
 }
 
-async fn connect(connection: ConnectionOptions, client: ClientOptions) -> anyhow::Result<Client> {
-    let (host, tls) = (address(&connection), connection.tls_options.is_some());
+async fn connect(
+    connection: ConnectionOptions,
+    client: ClientOptions,
+    tls: &Tls,
+) -> anyhow::Result<Client> {
+    let (host, has_tls) = (address(&connection), connection.tls_options.is_some());
     let local = is_loopback(&connection);
     // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Client::connect(connection, client));
-    let reason = match connecting.await {
+    let (reason, advice) = match connecting.await {
         Ok(Ok(client)) => return Ok(client),
-        Ok(Err(error)) => root_cause(&error),
-        Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        Ok(Err(error)) => {
+            let error = source(&error);
+            match tls.explain(error, has_tls) {
+                Some((reason, advice)) => (reason, Some(advice)),
+                None => (root_cause(error, &host), None),
+            }
+        }
+        Err(_) => (
+            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            None,
+        ),
     };
-    let advice = match (tls, local) {
+    let advice = advice.unwrap_or(match (has_tls, local) {
         (true, _) => {
             "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate"
         }
@@ -203,10 +220,10 @@ async fn connect(connection: ConnectionOptions, client: ClientOptions) -> anyhow
         (false, false) => {
             "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)"
         }
-    };
-    let tls = if tls { "on" } else { "off" };
+    });
+    let on = if has_tls { "on" } else { "off" };
     bail!(
-        "cannot connect to Temporal at {host} (TLS {tls}): {reason}; {advice}; set now: {}",
+        "cannot connect to Temporal at {host} (TLS {on}): {reason}; {advice}; set now: {}",
         names_set()
     )
 }
@@ -286,26 +303,6 @@ fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
     }
 }
 
-/// Reads the certificates here, because the SDK's error for a missing file does not name it.
-fn read_files(profile: &mut ClientConfigProfile) -> anyhow::Result<()> {
-    let Some(tls) = &mut profile.tls else {
-        return Ok(());
-    };
-    let sources = [
-        (&mut tls.client_cert, "client certificate"),
-        (&mut tls.client_key, "client key"),
-        (&mut tls.server_ca_cert, "server CA certificate"),
-    ];
-    for (source, what) in sources {
-        if let Some(DataSource::Path(path)) = source {
-            let bytes =
-                std::fs::read(&*path).with_context(|| format!("cannot read the {what} {path}"))?;
-            *source = Some(DataSource::Data(bytes));
-        }
-    }
-    Ok(())
-}
-
 /// `http://` wins over everything in the transport: certificates are not used, and an API key
 /// crosses the network for all to read.
 fn refuse_plaintext(connection: &ConnectionOptions, has_tls_settings: bool) -> anyhow::Result<()> {
@@ -346,15 +343,24 @@ fn address(connection: &ConnectionOptions) -> String {
     }
 }
 
-fn root_cause(error: &ClientConnectError) -> String {
-    if let ClientConnectError::SystemInfoCallError(status) = error {
-        return status.message().to_owned();
+/// A status is not the source of the error that it is in.
+fn source(error: &ClientConnectError) -> &(dyn std::error::Error + 'static) {
+    match error {
+        ClientConnectError::SystemInfoCallError(status) => status,
+        other => other,
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static), host: &str) -> String {
+    let cause = causes(error).last().unwrap_or(error);
+    let text = match cause.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => cause.to_string(),
+    };
+    match text.strip_prefix(&format!("TCP connect to {host} failed: ")) {
+        Some(reason) => reason.to_owned(),
+        None => text,
     }
-    cause.to_string()
 }
 
 fn names_set() -> String {
@@ -377,7 +383,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        let (connection, client) = args.load_from(env)?;
+        let (connection, client, _) = args.load_from(env)?;
         Ok((connection.target.to_string(), client.namespace))
     }
 
@@ -412,16 +418,21 @@ mod tests {
     /// A certificate by flag replaces one given as the contents of a variable.
     #[test]
     fn a_file_replaces_its_contents() -> anyhow::Result<()> {
+        let file = std::env::temp_dir().join(format!("{}.pem", uuid::Uuid::new_v4()));
+        let pem = rcgen::generate_simple_self_signed([])?.cert.pem();
+        std::fs::write(&file, &pem)?;
         let args = ConnectionArgs {
-            tls_ca_path: Some(env!("CARGO_MANIFEST_PATH").to_owned()),
+            tls_ca_path: Some(file.display().to_string()),
             ..ConnectionArgs::default()
         };
         let env = HashMap::from([("TEMPORAL_TLS_SERVER_CA_CERT_DATA".into(), "other".into())]);
-        let (connection, _) = args.load_from(env)?;
-        let ca = connection
+        let loaded = args.load_from(env);
+        std::fs::remove_file(file)?;
+        let ca = loaded?
+            .0
             .tls_options
             .and_then(|tls| tls.server_root_ca_cert);
-        assert!(ca.is_some_and(|ca| ca.starts_with(b"[package]")));
+        assert_eq!(ca, Some(pem.into_bytes()));
         Ok(())
     }
 
@@ -456,7 +467,7 @@ mod tests {
             (&[("TEMPORAL_API_KEY", "k")], "https", GrpcCompression::None),
         ];
         for (variables, scheme, compression) in cases {
-            let (connection, _) = none.load_from(env(variables))?;
+            let (connection, ..) = none.load_from(env(variables))?;
             assert_eq!(connection.target.scheme(), scheme, "{variables:?}");
             assert_eq!(
                 connection.tls_options.is_some(),

@@ -1,4 +1,4 @@
-//! [`Input`]: an argument that arrives even when it does not decode.
+//! [`Input`] and [`Inputs`]: arguments that arrive even when they do not decode.
 
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::{
@@ -60,20 +60,13 @@ impl<T> Input<T> {
         reason = "the SDK's own error type, by value, is what `?` takes"
     )]
     pub fn valid(self) -> Result<T, ApplicationFailure> {
-        self.0.map_err(|reason| {
-            ApplicationFailure::builder(format!("bad input: {reason}"))
-                .type_name(BAD_INPUT.to_owned())
-                .non_retryable(true)
-                .build()
-        })
+        self.0.map_err(bad_input)
     }
 }
 
 impl<T> Input<T> {
     fn value(&self) -> Result<&T, PayloadConversionError> {
-        let encoding_error =
-            |reason: &String| PayloadConversionError::EncodingError(reason.as_str().into());
-        self.0.as_ref().map_err(encoding_error)
+        self.0.as_ref().map_err(|reason| encoding_error(reason))
     }
 }
 
@@ -150,6 +143,101 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
     }
 }
 
+/// As [`Input`], for a workflow of which clients send one argument, or a second one too.
+///
+/// That is how a workflow gets options after clients are about that know nothing of them. The
+/// SDK's `MultiArgs2` decodes two arguments and nothing else: one alone would hang the workflow.
+///
+/// A client passes `(first, None).into()`, which goes out as one argument, or
+/// `(first, Some(second)).into()`. It needs the SDK's own payload converter: one that is serde's
+/// alone knows of no second argument.
+///
+/// ```
+/// use shared::Inputs;
+///
+/// let alone: Inputs<String, u32> = ("World".to_owned(), None).into();
+/// assert_eq!(alone.valid()?, ("World".to_owned(), None));
+/// # Ok::<(), temporalio_sdk::ApplicationFailure>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs<A, B>(Result<(A, Option<B>), String>);
+
+impl<A, B> Inputs<A, B> {
+    /// The values, the second if there is one.
+    ///
+    /// # Errors
+    /// As [`Input::valid`]; the message says which argument it is about.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the SDK's own error type, by value, is what `?` takes"
+    )]
+    pub fn valid(self) -> Result<(A, Option<B>), ApplicationFailure> {
+        self.0.map_err(bad_input)
+    }
+}
+
+impl<A, B> From<(A, Option<B>)> for Inputs<A, B> {
+    fn from(values: (A, Option<B>)) -> Self {
+        Self(Ok(values))
+    }
+}
+
+impl<A: Serialize + 'static, B: Serialize + 'static> TemporalSerializable for Inputs<A, B> {
+    fn to_payloads(
+        &self,
+        context: &SerializationContext<'_>,
+    ) -> Result<Vec<Payload>, PayloadConversionError> {
+        let values = self.0.as_ref();
+        let (first, second) = values.map_err(|reason| encoding_error(reason))?;
+        let mut payloads = vec![context.converter.to_payload(context, first)?];
+        // Left out rather than null: a worker of another language may take one argument alone.
+        if let Some(second) = second {
+            payloads.push(context.converter.to_payload(context, second)?);
+        }
+        Ok(payloads)
+    }
+}
+
+impl<A, B> TemporalDeserializable for Inputs<A, B>
+where
+    A: DeserializeOwned + 'static,
+    B: DeserializeOwned + 'static,
+{
+    fn from_payloads(
+        context: &SerializationContext<'_>,
+        mut payloads: Vec<Payload>,
+    ) -> Result<Self, PayloadConversionError> {
+        let second = match payloads.len() {
+            1 => None,
+            2 => payloads.pop(),
+            n => {
+                return Ok(Self(Err(format!("takes one or two arguments, got {n}"))));
+            }
+        };
+        let first = Input::<A>::from_payloads(context, payloads)?.0;
+        let second = match second {
+            Some(payload) => Input::<B>::from_payload(context, payload)?.0.map(Some),
+            None => Ok(None),
+        };
+        Ok(Self(match (first, second) {
+            (Ok(first), Ok(second)) => Ok((first, second)),
+            (Err(reason), _) => Err(format!("argument 1: {reason}")),
+            (_, Err(reason)) => Err(format!("argument 2: {reason}")),
+        }))
+    }
+}
+
+fn bad_input(reason: String) -> ApplicationFailure {
+    ApplicationFailure::builder(format!("bad input: {reason}"))
+        .type_name(BAD_INPUT.to_owned())
+        .non_retryable(true)
+        .build()
+}
+
+fn encoding_error(reason: &str) -> PayloadConversionError {
+    PayloadConversionError::EncodingError(reason.into())
+}
+
 fn is_json(payload: &Payload) -> bool {
     payload
         .metadata
@@ -223,6 +311,16 @@ mod tests {
 
     fn decode_json<T: DeserializeOwned + 'static>(data: &str) -> Result<T, String> {
         decode(vec![payload("json/plain", data)])
+    }
+
+    fn decode_inputs(arguments: &[&str]) -> Result<(String, Option<Order>), String> {
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let payloads = arguments.iter().map(|json| payload("json/plain", json));
+        match converter.from_payloads(&context, payloads.collect()) {
+            Ok(Inputs(values)) => values,
+            Err(error) => panic!("it fails to decode: {error}"),
+        }
     }
 
     /// The wire carries the JSON of `T` and nothing of the wrapper.
@@ -342,6 +440,48 @@ mod tests {
             decode::<Vec<u8>>(vec![payload("binary/plain", "abc")]),
             Ok(b"abc".to_vec())
         );
+    }
+
+    /// The second argument is sent when there is one, and nothing in its place when there is none.
+    #[test]
+    fn sends_one_argument_or_two() -> anyhow::Result<()> {
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let encode = |second: Option<u32>| {
+            converter.to_payloads(&context, &Inputs::from(("a".to_owned(), second)))
+        };
+        let first = || payload("json/plain", r#""a""#);
+        assert_eq!(encode(None)?, [first()]);
+        assert_eq!(encode(Some(7))?, [first(), payload("json/plain", "7")]);
+        Ok(())
+    }
+
+    /// One argument or two; a bad one is told by its place and its field.
+    #[test]
+    fn takes_one_argument_or_two() {
+        let (name, order) = (r#""a""#, r#"{"items":[{"amount":3}]}"#);
+        assert_eq!(decode_inputs(&[name]), Ok(("a".to_owned(), None)));
+        let items = vec![Item { amount: 3 }];
+        assert_eq!(
+            decode_inputs(&[name, order]),
+            Ok(("a".to_owned(), Some(Order { items })))
+        );
+        let cases: [(&[&str], &str); 7] = [
+            (&[], "takes one or two arguments, got 0"),
+            (&[name, order, name], "takes one or two arguments, got 3"),
+            (&["7"], "argument 1: invalid type: integer `7`"),
+            (&["null"], "argument 1: invalid type: null"),
+            (&["7", order], "argument 1: invalid type: integer `7`"),
+            (&[name, "null"], "argument 2: invalid type: null"),
+            (
+                &[name, r#"{"items":[{"amount":-1}]}"#],
+                "argument 2: `items[0].amount`: invalid value",
+            ),
+        ];
+        for (arguments, reason) in cases {
+            let error = decode_inputs(arguments).unwrap_err();
+            assert!(error.starts_with(reason), "{error}");
+        }
     }
 
     /// A converter of one's own that is serde's alone decodes through `from_serde`.

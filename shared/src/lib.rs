@@ -2,34 +2,42 @@
 //! results and errors are printed.
 //!
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
-//! `start_workflow`; there is no framework here. The one type that reaches into workflow code is
-//! [`Input`], which turns input that does not decode into a failed workflow.
+//! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
+//! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow.
 //!
 //! With the feature `testing`, `testing` adds the harness: a real dev server, a worker on a task
-//! queue of its own, recorded histories.
+//! queue of its own, recorded histories. With `polled-service`, `polled_service` adds what the
+//! polling samples poll; with `codec`, `codec` encrypts payloads.
 
 #![warn(missing_docs)]
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "nothing in here runs as workflow code, except the pure functions of `Input`"
+    reason = "nothing in here runs as workflow code, except the pure functions of `Input` and `Inputs`"
 )]
 
+#[cfg(feature = "codec")]
+pub mod codec;
 mod connection;
 mod failure;
 mod input;
 mod output;
+#[cfg(feature = "polled-service")]
+pub mod polled_service;
+mod runs;
 mod stack_trace;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tls;
 mod worker;
 
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
-pub use input::{BAD_INPUT, Input};
+pub use input::{BAD_INPUT, Input, Inputs};
 pub use output::{StarterArgs, print_result, print_started};
+pub use runs::histories;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{init_logs, init_telemetry};
 pub use worker::{WorkerArgs, run_until_shutdown};

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use cancellation::workflows::CancellationWorkflow;
-use shared::testing::{TestEnv, activity_types, address, until_pending};
+use shared::testing::{TestEnv, activity_types, address, forget_cache, until_pending};
 use tokio::process::{Child, Command};
 
 fn worker(env: &TestEnv) -> anyhow::Result<Child> {
@@ -51,6 +51,7 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
     });
     resumed.await?;
 
+    forget_cache(&env.client, &handle.info().workflow_id).await?;
     handle.cancel(Default::default()).await?;
     let ended = handle.get_result(Default::default()).await;
     assert!(ended.is_err());

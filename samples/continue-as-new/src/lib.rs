@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-pub mod runs;
 pub mod workflows;
 
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};

@@ -1,13 +1,15 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
 use continue_as_new::{
-    runs::histories,
     worker_options,
     workflows::{LongRunningInput, LongRunningWorkflow, State},
 };
 use futures::future::try_join;
 use serde_json::{Value, json};
-use shared::testing::{TestEnv, bad_input, raw_json, until, with_worker};
+use shared::{
+    histories,
+    testing::{TestEnv, bad_input, raw_json, until, with_worker},
+};
 use temporalio_client::{
     Client, UntypedSignal, WorkflowHandle,
     errors::{WorkflowGetResultError, WorkflowInteractionError},

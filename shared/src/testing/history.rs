@@ -6,14 +6,17 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
 use std::{path::Path, time::Duration};
 use temporalio_client::{
-    Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowHistory,
+    Client, NamespacedClient, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
+    WorkflowHistory, grpc::WorkflowService, tonic::IntoRequest,
 };
 use temporalio_common::{
     HasWorkflowDefinition,
     protos::temporal::api::{
+        common::v1::WorkflowExecution,
         enums::v1::EventType,
         history::v1::{History, HistoryEvent, history_event::Attributes},
         workflow::v1::PendingActivityInfo,
+        workflowservice::v1::ResetStickyTaskQueueRequest,
     },
 };
 use temporalio_sdk::workflow_replayer::WorkflowReplayer;
@@ -133,6 +136,26 @@ pub async fn until_pending<W: HasWorkflowDefinition>(
         ensure!(running, "the workflow ended before");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Has the server forget which worker has the workflow in its cache. After a `kill -9` the next
+/// workflow task would wait ten seconds for that worker.
+///
+/// # Errors
+/// If the server does not know the workflow.
+pub async fn forget_cache(client: &Client, workflow_id: &str) -> anyhow::Result<()> {
+    let request = ResetStickyTaskQueueRequest {
+        namespace: client.namespace(),
+        execution: Some(WorkflowExecution {
+            workflow_id: workflow_id.to_owned(),
+            ..Default::default()
+        }),
+    };
+    let mut client = client.clone();
+    client
+        .reset_sticky_task_queue(request.into_request())
+        .await?;
+    Ok(())
 }
 
 /// The types of the activities that a workflow has scheduled, in order; local ones are not among

@@ -7,7 +7,9 @@
 mod history;
 mod server;
 
-pub use history::{activity_types, event_types, events, history, replay_all, until, until_pending};
+pub use history::{
+    activity_types, event_types, events, forget_cache, history, replay_all, until, until_pending,
+};
 pub use server::address;
 
 use crate::{BAD_INPUT, describe};

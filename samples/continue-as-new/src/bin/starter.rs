@@ -9,11 +9,10 @@ use anyhow::ensure;
 use clap::Parser;
 use continue_as_new::{
     TASK_QUEUE,
-    runs::histories,
     workflows::{BATCH_ITEMS, LongRunningInput, LongRunningWorkflow, State},
 };
 use futures::future::try_join;
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, histories, print_result, print_started};
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowStartOptions};
 

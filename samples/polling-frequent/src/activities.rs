@@ -1,0 +1,216 @@
+//! The activity: polls until there is an answer, and lives by its heartbeats.
+
+#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+
+use anyhow::anyhow;
+use reqwest::{Client, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use shared::{Input, polled_service::http_client};
+use std::{sync::Arc, time::Duration};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure,
+    activities::{ActivityContext, ActivityError},
+};
+
+/// How long to wait after "not yet".
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long one request may take. With the interval it stays below the heartbeat timeout, or a
+/// service that hangs would look like a worker that died.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ComposeGreetingInput {
+    /// The word of greeting.
+    pub greeting: String,
+    /// Whom to greet.
+    pub name: String,
+}
+
+/// The activities of this sample.
+pub struct GreetingActivities {
+    service: Url,
+    client: Client,
+}
+
+#[activities]
+impl GreetingActivities {
+    /// Asks the service for the greeting, once a second until it has it.
+    #[activity(name = "compose_greeting")]
+    pub async fn compose_greeting(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Input<ComposeGreetingInput>,
+    ) -> Result<String, ActivityError> {
+        let input = input.valid()?;
+        // The same in every attempt, so that the service can tell what it has begun.
+        let id = ctx.info().workflow_id.as_deref().unwrap_or_default();
+        tracing::info!(id, attempt = ctx.info().attempt, "polling");
+        loop {
+            if let Some(greeting) = self.poll(id, &input).await? {
+                return Ok(greeting);
+            }
+            ctx.record_heartbeat(()).await?;
+            if tokio::time::timeout(POLL_INTERVAL, ctx.cancelled())
+                .await
+                .is_ok()
+            {
+                tracing::info!(id, "told to stop");
+                return Err(ActivityError::cancelled());
+            }
+        }
+    }
+}
+
+impl GreetingActivities {
+    /// For activities that poll `service`.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn new(service: Url) -> anyhow::Result<Self> {
+        let client = http_client(&service, REQUEST_TIMEOUT)?;
+        Ok(Self { service, client })
+    }
+
+    /// One request: the greeting, or nothing yet. Any other answer, or none, fails the attempt.
+    async fn poll(
+        &self,
+        id: &str,
+        input: &ComposeGreetingInput,
+    ) -> Result<Option<String>, ActivityError> {
+        let service = &self.service;
+        // Without the URL of the error's own, which shows the query.
+        let no_answer = |error: reqwest::Error| {
+            anyhow!(error.without_url()).context(format!("{service} does not answer"))
+        };
+        let query = [
+            ("id", id),
+            ("greeting", &input.greeting),
+            ("name", &input.name),
+        ];
+        let request = self.client.get(service.clone()).query(&query);
+        let response = request.send().await.map_err(no_answer)?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response.text().await.map_err(no_answer)?)),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(None),
+            status => {
+                let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
+                    .type_name("ServiceFailed".to_owned())
+                    // 4xx: it is our request that is wrong, and will be the next time.
+                    .non_retryable(status.is_client_error());
+                Err(failure.build().into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::polled_service::PolledService;
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Instant,
+    };
+    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+    use tokio::net::TcpListener;
+
+    fn world() -> Input<ComposeGreetingInput> {
+        let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
+        ComposeGreetingInput { greeting, name }.into()
+    }
+
+    /// How the activity fails against such a service, and whether it would be tried again.
+    async fn failure(service: &str) -> anyhow::Result<(String, bool)> {
+        let env = ActivityEnvironment::builder()
+            .register_activities(GreetingActivities::new(service.parse()?)?)
+            .build();
+        match env.run(GreetingActivities::compose_greeting, world()).await {
+            Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => Ok((
+                shared::describe(failure.source_error()),
+                !failure.is_non_retryable(),
+            )),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+
+    /// Five requests, a heartbeat after each but the last, one second apart.
+    #[tokio::test]
+    async fn polls_until_there_is_an_answer() -> anyhow::Result<()> {
+        let service = PolledService::start().await?;
+        let beats = Arc::new(AtomicU32::new(0));
+        let counted = beats.clone();
+        let env = ActivityEnvironment::builder_with_default()
+            .register_activities(GreetingActivities::new(service.url().clone())?)
+            .on_heartbeat(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+            })
+            .build();
+        let started = Instant::now();
+        let greeting = env
+            .run(GreetingActivities::compose_greeting, world())
+            .await?;
+        assert_eq!(greeting, "Hello, World!");
+        assert_eq!(service.requests("test"), 5);
+        assert_eq!(beats.load(Ordering::Relaxed), 4);
+        assert!(started.elapsed() >= 4 * POLL_INTERVAL);
+        Ok(())
+    }
+
+    /// Told to stop, it says that it was cancelled, and asks no more.
+    #[tokio::test]
+    async fn stops_when_told() -> anyhow::Result<()> {
+        let service = PolledService::start().await?;
+        let env = ActivityEnvironment::builder()
+            .register_activities(GreetingActivities::new(service.url().clone())?)
+            .build();
+        let cancelling = async {
+            service.until_requests("test", 1).await;
+            env.cancel();
+        };
+        let polling = env.run(GreetingActivities::compose_greeting, world());
+        let (result, ()) = futures::future::join(polling, cancelling).await;
+        let cancelled = ActivityEnvironmentError::Activity(ActivityError::cancelled());
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            Err(cancelled.to_string())
+        );
+        assert_eq!(service.requests("test"), 1);
+        Ok(())
+    }
+
+    /// Nobody there, a service that hangs, one that is broken: worth another attempt. One that
+    /// refuses: not.
+    #[tokio::test]
+    async fn tells_broken_from_wrong() -> anyhow::Result<()> {
+        let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let (message, retried) = failure(&format!("http://{gone}/greetings")).await?;
+        let expected = format!("http://{gone}/greetings does not answer: ");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains("Connection refused"), "{message}");
+        assert!(retried);
+
+        // It accepts, and says nothing.
+        let mute = TcpListener::bind("127.0.0.1:0").await?;
+        let (message, retried) = failure(&format!("http://{}/", mute.local_addr()?)).await?;
+        assert!(message.ends_with("operation timed out"), "{message}");
+        assert!(retried);
+
+        let service = PolledService::start().await?;
+        let broken = service.url().join("/broken")?;
+        let (message, retried) = failure(broken.as_str()).await?;
+        assert_eq!(
+            message,
+            format!("{broken} answered 500 Internal Server Error")
+        );
+        assert!(retried);
+
+        let nowhere = service.url().join("/nowhere")?;
+        let (message, retried) = failure(nowhere.as_str()).await?;
+        assert_eq!(message, format!("{nowhere} answered 404 Not Found"));
+        assert!(!retried);
+        Ok(())
+    }
+}

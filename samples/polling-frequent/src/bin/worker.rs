@@ -1,0 +1,30 @@
+//! Polls the task queue and runs the workflow and its activity, which polls a service.
+
+use clap::Parser;
+use polling_frequent::{TASK_QUEUE, worker_options};
+use shared::{
+    MainResult, WorkerArgs, init_telemetry, polled_service::ServiceUrlArgs, run_until_shutdown,
+};
+use temporalio_sdk::Worker;
+
+/// Polls a task queue and runs the workflow and its activity, until Ctrl-C or SIGTERM.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    service: ServiceUrlArgs,
+
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    let runtime = init_telemetry()?;
+    // `_service` and not `_`, which would end it here.
+    let (service_url, _service) = args.service.service().await?;
+    let client = args.worker.connect().await?;
+    let options = worker_options(args.worker.task_queue(TASK_QUEUE), service_url)?;
+    let worker = Worker::new(&runtime, client, options)?;
+    Ok(run_until_shutdown(worker).await?)
+}

@@ -1,0 +1,59 @@
+//! The real worker binary, killed between two polls.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use polling_frequent::workflows::GreetingWorkflow;
+use shared::{
+    polled_service::PolledService,
+    testing::{TestEnv, address, events, forget_cache, until_pending},
+};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use tokio::process::{Child, Command};
+
+fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_polling-frequent-worker"));
+    worker
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .args(["--service-url", service.url().as_str()]);
+    Ok(worker.kill_on_drop(true).spawn()?)
+}
+
+/// The server notices the death by the heartbeat that does not come, and the next worker polls on:
+/// five requests in all, as if nothing had happened.
+#[tokio::test]
+async fn another_worker_polls_on() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let service = PolledService::start().await?;
+    let handle = env
+        .client
+        .start_workflow(GreetingWorkflow::run, "World".into(), env.start_options())
+        .await?;
+    let workflow_id = handle.info().workflow_id.clone();
+    let mut first = worker(&env, &service)?;
+    service.until_requests(&workflow_id, 3).await;
+    first.kill().await?;
+    let second = worker(&env, &service)?;
+
+    until_pending(&handle, |activity| activity.attempt == 2).await?;
+    // The result would wait ten seconds for the worker that had the workflow in its cache.
+    forget_cache(&env.client, &workflow_id).await?;
+
+    let greeting = handle.get_result(Default::default()).await?;
+    assert_eq!(greeting, "Hello, World!");
+    assert_eq!(service.requests(&workflow_id), 5);
+    let last_failure =
+        events(&handle)
+            .await?
+            .into_iter()
+            .find_map(|event| match event.attributes {
+                Some(Attributes::ActivityTaskStartedEventAttributes(started)) => {
+                    started.last_failure
+                }
+                _ => None,
+            });
+    let last_failure = last_failure.map(|failure| failure.message);
+    assert_eq!(last_failure.as_deref(), Some("activity Heartbeat timeout"));
+    drop(second);
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+use polling_frequent::{worker_options, workflows::GreetingWorkflow};
+use serde_json::json;
+use shared::{
+    describe,
+    polled_service::PolledService,
+    testing::{TestEnv, bad_input, event_types, events, until_pending, with_worker},
+};
+use std::time::Duration;
+use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::EventType::{ActivityTaskCancelRequested, ActivityTaskCanceled},
+    history::v1::history_event::Attributes,
+};
+use tokio::net::TcpListener;
+
+async fn start(
+    env: &TestEnv,
+    name: &str,
+) -> anyhow::Result<WorkflowHandle<Client, GreetingWorkflow>> {
+    env.start_json("GreetingWorkflow", &[json!(name)]).await
+}
+
+/// Five requests in one attempt, under the two timeouts, in eleven events.
+#[tokio::test]
+async fn greets_in_one_attempt() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, "World").await?;
+            let greeting = handle.get_result(Default::default()).await?;
+            assert_eq!(greeting, "Hello, World!");
+            assert_eq!(service.requests(&handle.info().workflow_id), 5);
+            let events = events(&handle).await?;
+            assert_eq!(events.len(), 11);
+            for event in events {
+                match event.attributes {
+                    Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) => {
+                        let seconds = |seconds| Duration::from_secs(seconds).try_into().ok();
+                        assert_eq!(scheduled.start_to_close_timeout, seconds(60));
+                        assert_eq!(scheduled.heartbeat_timeout, seconds(2));
+                    }
+                    Some(Attributes::ActivityTaskStartedEventAttributes(started)) => {
+                        assert_eq!(started.attempt, 1);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Cancelled between two polls, the activity stops first, then the workflow ends CANCELED.
+#[tokio::test]
+async fn stops_and_ends_cancelled() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, "World").await?;
+            until_pending(&handle, |activity| activity.last_heartbeat_time.is_some()).await?;
+            handle.cancel(Default::default()).await?;
+            let ended = handle.get_result(Default::default()).await;
+            assert!(
+                matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+                "{ended:?}"
+            );
+            let events = event_types(&handle).await?;
+            assert!(events.contains(&ActivityTaskCancelRequested), "{events:?}");
+            assert!(events.contains(&ActivityTaskCanceled), "{events:?}");
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Cancelled before a worker has seen it, it asks nobody.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let env = TestEnv::new().await?;
+    let handle = start(&env, "World").await?;
+    let url = service.url().clone();
+    env.ends_cancelled(&handle, |queue| worker_options(queue, url))
+        .await?;
+    assert_eq!(service.requests(&handle.info().workflow_id), 0);
+    Ok(())
+}
+
+/// A service that is not there fails the attempt. Once it is there, another attempt succeeds.
+#[tokio::test]
+async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let url = format!("http://{address}/greetings").parse()?;
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, "World").await?;
+            let failed = until_pending(&handle, |activity| activity.last_failure.is_some());
+            let failure = failed.await?.last_failure.unwrap_or_default();
+            assert!(failure.message.ends_with("does not answer"), "{failure:?}");
+            let service = PolledService::start_at(address, 1).await?;
+            let greeting = handle.get_result(Default::default()).await?;
+            assert_eq!(greeting, "Hello, World!");
+            assert_eq!(service.requests(&handle.info().workflow_id), 1);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A request that the service refuses fails the workflow at once, and says where and why.
+#[tokio::test]
+async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, "").await?;
+            let error = handle.get_result(Default::default()).await;
+            let reason = format!(
+                "workflow failed: activity compose_greeting failed: \
+                 {} answered 400 Bad Request (ServiceFailed)",
+                service.url()
+            );
+            assert_eq!(error.map_err(|error| describe(&error)), Err(reason));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Input that is no string fails the workflow at once.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = env
+                .start_json::<GreetingWorkflow>("GreetingWorkflow", &[json!({"name": "World"})])
+                .await?;
+            let reason = "invalid type: map, expected a string";
+            assert_eq!(bad_input(&handle).await?, reason);
+            Ok(())
+        },
+    )
+    .await
+}

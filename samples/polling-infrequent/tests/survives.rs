@@ -1,0 +1,63 @@
+//! The real worker binary, killed between two polls.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
+use shared::{
+    polled_service::PolledService,
+    testing::{TestEnv, address, events, forget_cache, until_pending},
+};
+use std::num::NonZeroU32;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use tokio::process::{Child, Command};
+
+fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_polling-infrequent-worker"));
+    worker
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .args(["--service-url", service.url().as_str()]);
+    Ok(worker.kill_on_drop(true).spawn()?)
+}
+
+/// Between two attempts the workflow needs no worker at all: five requests, none of them lost with
+/// the worker that died, none made again by the next.
+#[tokio::test]
+async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let service = PolledService::start().await?;
+    let poll_options = PollOptions {
+        poll_interval_seconds: NonZeroU32::MIN,
+    };
+    let handle = env
+        .client
+        .start_workflow(
+            GreetingWorkflow::run,
+            ("World".to_owned(), Some(poll_options)).into(),
+            env.start_options(),
+        )
+        .await?;
+    let workflow_id = handle.info().workflow_id.clone();
+    let mut first = worker(&env, &service)?;
+    // Two attempts have failed, and the server waits before the third.
+    until_pending(&handle, |activity| activity.attempt == 3).await?;
+    first.kill().await?;
+    // The result would wait ten seconds for the worker that had the workflow in its cache.
+    forget_cache(&env.client, &workflow_id).await?;
+
+    let second = worker(&env, &service)?;
+    let greeting = handle.get_result(Default::default()).await?;
+    assert_eq!(greeting, "Hello, World!");
+    assert_eq!(service.requests(&workflow_id), 5);
+    // As many as there were attempts: each has polled once.
+    let attempt = events(&handle)
+        .await?
+        .into_iter()
+        .find_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
+            _ => None,
+        });
+    assert_eq!(attempt, Some(5));
+    drop(second);
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The activity: one request, of which "not yet" is a result like any other.
+
+use anyhow::anyhow;
+use reqwest::{Client, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use shared::{Input, polled_service::http_client};
+use std::{sync::Arc, time::Duration};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure,
+    activities::{ActivityContext, ActivityError},
+};
+
+/// How long one request may take; less than an attempt, which could not tell who kept it waiting.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ComposeGreetingInput {
+    /// The word of greeting.
+    pub greeting: String,
+    /// Whom to greet.
+    pub name: String,
+}
+
+/// The activities of this sample.
+pub struct GreetingActivities {
+    service: Url,
+    client: Client,
+}
+
+#[activities]
+impl GreetingActivities {
+    /// Asks the service for the greeting, once; null if there is none yet.
+    #[activity(name = "compose_greeting")]
+    pub async fn compose_greeting(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Input<ComposeGreetingInput>,
+    ) -> Result<Option<String>, ActivityError> {
+        let ComposeGreetingInput { greeting, name } = input.valid()?;
+        // The same in every run of the child, so that the service can tell what it has begun.
+        let id = ctx.info().workflow_id.as_deref().unwrap_or_default();
+        let service = &self.service;
+        // Without the URL of the error's own, which shows the query.
+        let no_answer = |error: reqwest::Error| {
+            anyhow!(error.without_url()).context(format!("{service} does not answer"))
+        };
+        let query = [("id", id), ("greeting", &greeting), ("name", &name)];
+        let request = self.client.get(service.clone()).query(&query);
+        let response = request.send().await.map_err(no_answer)?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response.text().await.map_err(no_answer)?)),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(None),
+            status => {
+                let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
+                    .type_name("ServiceFailed".to_owned())
+                    // 4xx: it is our request that is wrong, and will be the next time.
+                    .non_retryable(status.is_client_error());
+                Err(failure.build().into())
+            }
+        }
+    }
+}
+
+impl GreetingActivities {
+    /// For activities that poll `service`.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn new(service: Url) -> anyhow::Result<Self> {
+        let client = http_client(&service, REQUEST_TIMEOUT)?;
+        Ok(Self { service, client })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::polled_service::PolledService;
+    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+    use tokio::net::TcpListener;
+
+    fn world() -> Input<ComposeGreetingInput> {
+        let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
+        ComposeGreetingInput { greeting, name }.into()
+    }
+
+    /// How an attempt fails against such a service.
+    async fn failure(service: &str) -> anyhow::Result<ApplicationFailure> {
+        let env = ActivityEnvironment::builder()
+            .register_activities(GreetingActivities::new(service.parse()?)?)
+            .build();
+        match env.run(GreetingActivities::compose_greeting, world()).await {
+            Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
+                Ok(*failure)
+            }
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+
+    /// Nothing four times, then the greeting, each for one request.
+    #[tokio::test]
+    async fn asks_once() -> anyhow::Result<()> {
+        let service = PolledService::start().await?;
+        let env = ActivityEnvironment::builder()
+            .register_activities(GreetingActivities::new(service.url().clone())?)
+            .build();
+        for requests in 1..=5 {
+            let polled = env
+                .run(GreetingActivities::compose_greeting, world())
+                .await?;
+            assert_eq!(polled.is_some(), requests == 5);
+            assert_eq!(service.requests("test"), requests);
+        }
+        Ok(())
+    }
+
+    /// Nobody there, a service that hangs, one that is broken: worth another attempt. One that
+    /// refuses: not.
+    #[tokio::test]
+    async fn tells_broken_from_wrong() -> anyhow::Result<()> {
+        let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let gone = format!("http://{gone}/greetings");
+        // It accepts, and says nothing.
+        let mute_listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mute = format!("http://{}/greetings", mute_listener.local_addr()?);
+        let service = PolledService::start().await?;
+        let broken = service.url().join("/broken")?;
+        let nowhere = service.url().join("/nowhere")?;
+        let cases = [
+            (gone.as_str(), "does not answer", "Connection refused", true),
+            (&mute, "does not answer", "operation timed out", true),
+            (
+                broken.as_str(),
+                "answered 500",
+                "Internal Server Error",
+                true,
+            ),
+            (nowhere.as_str(), "answered 404", "Not Found", false),
+        ];
+        for (url, what, why, retried) in cases {
+            let failure = failure(url).await?;
+            let message = shared::describe(failure.source_error());
+            assert!(message.starts_with(&format!("{url} {what}")), "{message}");
+            assert!(message.contains(why), "{message}");
+            assert_eq!(!failure.is_non_retryable(), retried, "{message}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod workflows;
+
+use activities::GreetingActivities;
+use reqwest::Url;
+use temporalio_sdk::WorkerOptions;
+use workflows::{GreetingWorkflow, PollGreetingWorkflow};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "polling-periodic-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike; `service` is what it polls.
+///
+/// # Errors
+/// If two workflows had the same type, or no HTTP client can be made.
+pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOptions> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<PollGreetingWorkflow>()?
+        .register_activities(GreetingActivities::new(service)?)
+        .build())
+}

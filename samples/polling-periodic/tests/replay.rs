@@ -1,0 +1,15 @@
+//! Recorded histories against today's code.
+
+use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
+use shared::testing::replay_all;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+/// A change that breaks workflows already running breaks this test.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<PollGreetingWorkflow>()?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}

@@ -1,0 +1,68 @@
+//! The real worker binary, killed between two polls.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
+use shared::{
+    polled_service::PolledService,
+    testing::{TestEnv, address, events, forget_cache, until},
+};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::EventType::TimerStarted, history::v1::history_event::Attributes,
+};
+use tokio::process::{Child, Command};
+
+fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_polling-periodic-worker"));
+    worker
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .args(["--service-url", service.url().as_str()]);
+    Ok(worker.kill_on_drop(true).spawn()?)
+}
+
+/// The timer runs on the server, and the next worker takes the loop up from history: five requests,
+/// none of them lost with the worker that died, none made again.
+#[tokio::test]
+async fn another_worker_polls_on() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let service = PolledService::start().await?;
+    let handle = env
+        .client
+        .start_workflow(
+            GreetingWorkflow::run,
+            ("World".to_owned(), None).into(),
+            env.start_options(),
+        )
+        .await?;
+    let parent_id = handle.info().workflow_id.clone();
+    let child_id = format!("{parent_id}-poll");
+    let child = env
+        .client
+        .get_workflow_handle::<PollGreetingWorkflow>(&child_id);
+    let mut first = worker(&env, &service)?;
+    // The fourth request is the first of the child's second run, which then waits by a timer.
+    service.until_requests(&child_id, 4).await;
+    until(&child, TimerStarted).await?;
+    first.kill().await?;
+    // Each would wait ten seconds for the worker that had it in its cache.
+    for workflow_id in [&parent_id, &child_id] {
+        forget_cache(&env.client, workflow_id).await?;
+    }
+
+    let second = worker(&env, &service)?;
+    let greeting = handle.get_result(Default::default()).await?;
+    assert_eq!(greeting, "Hello, World!");
+    assert_eq!(service.requests(&child_id), 5);
+    // The second run has made two of them, each in a first attempt.
+    let attempts = events(&child)
+        .await?
+        .into_iter()
+        .filter_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
+            _ => None,
+        });
+    assert_eq!(attempts.collect::<Vec<_>>(), [1, 1]);
+    drop(second);
+    Ok(())
+}

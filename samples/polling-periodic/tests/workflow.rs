@@ -1,0 +1,304 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+use anyhow::bail;
+use futures::TryStreamExt;
+use polling_periodic::{
+    worker_options,
+    workflows::{GreetingWorkflow, PollGreetingWorkflow},
+};
+use serde_json::{Value, json};
+use shared::{
+    describe,
+    polled_service::PolledService,
+    testing::{TestEnv, bad_input, event_types, events, until, until_pending, with_worker},
+};
+use std::time::Duration;
+use temporalio_client::{
+    Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
+    errors::WorkflowGetResultError,
+};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::EventType::{
+        self, ActivityTaskCompleted, ChildWorkflowExecutionStarted, TimerFired, TimerStarted,
+        WorkflowExecutionTerminated,
+    },
+    history::v1::history_event::Attributes,
+};
+use tokio::net::TcpListener;
+
+async fn start(
+    env: &TestEnv,
+    arguments: &[Value],
+) -> anyhow::Result<WorkflowHandle<Client, GreetingWorkflow>> {
+    env.start_json("GreetingWorkflow", arguments).await
+}
+
+/// The child, in its latest run; by its id the service knows it.
+fn child(
+    env: &TestEnv,
+    parent: &WorkflowHandle<Client, GreetingWorkflow>,
+) -> (String, WorkflowHandle<Client, PollGreetingWorkflow>) {
+    let id = format!("{}-poll", parent.info().workflow_id);
+    (id.clone(), env.client.get_workflow_handle(id))
+}
+
+/// Five requests in two runs of the child, the second of which has two polls and one wait. The
+/// parent sees one child and its result.
+#[tokio::test]
+async fn greets_in_two_runs() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, &[json!("World")]).await?;
+            let greeting = handle.get_result(Default::default()).await?;
+            assert_eq!(greeting, "Hello, World!");
+            assert_eq!(event_types(&handle).await?.len(), 14);
+
+            let (id, child) = child(&env, &handle);
+            assert_eq!(service.requests(&id), 5);
+            let events = events(&child).await?;
+            let count = |kind| events.iter().filter(|e| e.event_type() == kind).count();
+            assert_eq!(count(ActivityTaskCompleted), 2);
+            assert_eq!(count(TimerFired), 1);
+            for event in events {
+                match event.attributes {
+                    Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
+                        assert!(!started.continued_execution_run_id.is_empty());
+                    }
+                    Some(Attributes::TimerStartedEventAttributes(started)) => {
+                        let second = Duration::from_secs(1).try_into().ok();
+                        assert_eq!(started.start_to_fire_timeout, second);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// The second argument is the wait between two polls.
+#[tokio::test]
+async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let options = json!({"poll_interval_seconds": 700});
+            let handle = start(&env, &[json!("World"), options]).await?;
+            until(&handle, ChildWorkflowExecutionStarted).await?;
+            let (_, child) = child(&env, &handle);
+            until(&child, TimerStarted).await?;
+            let timer =
+                events(&child)
+                    .await?
+                    .into_iter()
+                    .find_map(|event| match event.attributes {
+                        Some(Attributes::TimerStartedEventAttributes(started)) => {
+                            started.start_to_fire_timeout
+                        }
+                        _ => None,
+                    });
+            assert_eq!(timer, Duration::from_secs(700).try_into().ok());
+            handle.terminate(Default::default()).await?;
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Cancelled while the child waits, in its first run or its second, both end CANCELED.
+#[tokio::test]
+async fn ends_cancelled_between_polls() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            for requests in [1, 4] {
+                let handle = start(&env, &[json!("World")]).await?;
+                let (id, child) = child(&env, &handle);
+                service.until_requests(&id, requests).await;
+                until(&child, TimerStarted).await?;
+                handle.cancel(Default::default()).await?;
+                let ended = handle.get_result(Default::default()).await;
+                assert!(
+                    matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+                    "{ended:?}"
+                );
+                let child = child.describe(Default::default()).await?;
+                assert_eq!(child.status(), WorkflowExecutionStatus::Canceled);
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Terminated, the parent takes its child along, in its first run or its second.
+#[tokio::test]
+async fn ends_terminated_with_its_child() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            for requests in [1, 4] {
+                let handle = start(&env, &[json!("World")]).await?;
+                let (id, child) = child(&env, &handle);
+                service.until_requests(&id, requests).await;
+                handle.terminate(Default::default()).await?;
+                until(&child, WorkflowExecutionTerminated).await?;
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Waits until the history has so many events of this type.
+async fn until_count(
+    handle: &WorkflowHandle<Client, PollGreetingWorkflow>,
+    event_type: EventType,
+    count: u32,
+) -> anyhow::Result<()> {
+    let options = WorkflowFetchHistoryOptions::builder()
+        .wait_new_event(true)
+        .build();
+    let mut history = handle.fetch_history(options);
+    let mut seen = 0;
+    while let Some(event) = history.try_next().await? {
+        seen += u32::from(event.event_type() == event_type);
+        if seen == count {
+            return Ok(());
+        }
+    }
+    bail!("the workflow ended before")
+}
+
+/// A cancellation that arrives together with the end of the last wait: the child ends CANCELED,
+/// rather than continue as new without it.
+#[tokio::test]
+async fn no_cancellation_is_left_behind() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let env = TestEnv::new().await?;
+    let input = json!({"name": "World", "poll_interval_seconds": 1});
+    let handle = env
+        .start_json::<PollGreetingWorkflow>("PollGreetingWorkflow", &[input])
+        .await?;
+    let options = |queue: &str| worker_options(queue, service.url().clone());
+    env.work(options, until_count(&handle, TimerStarted, 3))
+        .await?;
+    // No worker is there to see the timer fire, so the next one sees both at once.
+    until_count(&handle, TimerFired, 3).await?;
+    env.ends_cancelled(&handle, options).await
+}
+
+/// Cancelled before a worker has seen it, it asks nobody.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let env = TestEnv::new().await?;
+    let handle = start(&env, &[json!("World")]).await?;
+    let url = service.url().clone();
+    env.ends_cancelled(&handle, |queue| worker_options(queue, url))
+        .await?;
+    assert_eq!(service.requests(&child(&env, &handle).0), 0);
+    Ok(())
+}
+
+/// A service that is not there is what the activity's retries are for: no turn of the loop.
+#[tokio::test]
+async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let url = format!("http://{address}/greetings").parse()?;
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, &[json!("World")]).await?;
+            until(&handle, ChildWorkflowExecutionStarted).await?;
+            let (id, child) = child(&env, &handle);
+            let failed = until_pending(&child, |activity| activity.last_failure.is_some());
+            let failure = failed.await?.last_failure.unwrap_or_default();
+            assert!(failure.message.ends_with("does not answer"), "{failure:?}");
+            let service = PolledService::start_at(address, 1).await?;
+            let greeting = handle.get_result(Default::default()).await?;
+            assert_eq!(greeting, "Hello, World!");
+            assert_eq!(service.requests(&id), 1);
+            assert!(!event_types(&child).await?.contains(&TimerStarted));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A request that the service refuses fails the child, and by it the parent, which says why.
+#[tokio::test]
+async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, &[json!("")]).await?;
+            let error = handle.get_result(Default::default()).await;
+            let reason = format!(
+                "workflow failed: child workflow PollGreetingWorkflow {} failed: \
+                 activity compose_greeting failed: \
+                 {} answered 400 Bad Request (ServiceFailed)",
+                child(&env, &handle).0,
+                service.url()
+            );
+            assert_eq!(error.map_err(|error| describe(&error)), Err(reason));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// No argument, too many, a bad one in either place, and bad input of the child by itself fail the
+/// workflow at once.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let world = || json!("World");
+            let cases = [
+                (vec![], "takes one or two arguments, got 0"),
+                (
+                    vec![world(), world(), world()],
+                    "takes one or two arguments, got 3",
+                ),
+                (
+                    vec![json!(["World"])],
+                    "argument 1: invalid type: sequence, expected a string",
+                ),
+                (
+                    vec![world(), json!({"poll_interval_seconds": 0})],
+                    "argument 2: `poll_interval_seconds`: invalid value: integer `0`, \
+                     expected a nonzero u32",
+                ),
+            ];
+            for (arguments, reason) in cases {
+                let handle = start(&env, &arguments).await?;
+                assert_eq!(bad_input(&handle).await?, reason);
+            }
+            let input = json!({"name": "World", "poll_interval_seconds": 0});
+            let handle = env
+                .start_json::<PollGreetingWorkflow>("PollGreetingWorkflow", &[input])
+                .await?;
+            let reason = "`poll_interval_seconds`: invalid value: integer `0`, \
+                          expected a nonzero u32";
+            assert_eq!(bad_input(&handle).await?, reason);
+            Ok(())
+        },
+    )
+    .await
+}

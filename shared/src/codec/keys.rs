@@ -1,0 +1,404 @@
+//! Keys: from a file, from the environment, or the published one.
+
+use super::EncryptionCodec;
+use anyhow::{Context, anyhow, bail, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// The key that every sample of every SDK uses, and that everybody knows.
+pub const PUBLISHED_DEVELOPMENT_KEY: &[u8; 32] = b"test-key-test-key-test-key-test!";
+
+/// The id that goes with it.
+pub const DEVELOPMENT_KEY_ID: &str = "test-key-id";
+
+const KEY: &str = "TEMPORAL_ENCRYPTION_KEY";
+const ID: &str = "TEMPORAL_ENCRYPTION_KEY_ID";
+const FILE: &str = "TEMPORAL_ENCRYPTION_KEY_FILE";
+
+/// Flags for encryption, the same on every program that encrypts or decrypts.
+///
+/// Keys come from the file that `--key-file` or `TEMPORAL_ENCRYPTION_KEY_FILE` names: a line each
+/// with an id and the base64 of 32 bytes, the first for what is written. Lines that are empty or
+/// begin with `#` are left out. A single key may come from `TEMPORAL_ENCRYPTION_KEY` (base64 of 32
+/// bytes) and `TEMPORAL_ENCRYPTION_KEY_ID` instead. It has no flag: flags show in the process list.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct EncryptionArgs {
+    /// Keys, a line `id base64` each, the first for what is written [env: TEMPORAL_ENCRYPTION_KEY_FILE] [default: the published development key]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Compress what has this many bytes or more, if it gets smaller [default: nothing]
+    #[arg(long, value_name = "BYTES")]
+    pub compress_from: Option<usize>,
+}
+
+impl EncryptionArgs {
+    /// The codec that flags and environment ask for. Logs a warning if it writes with the published
+    /// key.
+    ///
+    /// # Errors
+    /// On keys that cannot be read or contradict each other; the error names variable, file and
+    /// line, and quotes nothing of a key.
+    pub fn codec(&self) -> anyhow::Result<EncryptionCodec> {
+        let keys = self.keys(|name| std::env::var_os(name))?;
+        if keys.current.published {
+            tracing::warn!(
+                "the published development key encrypts, so nothing is secret; set {FILE}"
+            );
+        }
+        Ok(EncryptionCodec::new(keys).compress_from(self.compress_from))
+    }
+
+    fn keys(&self, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<KeyRing> {
+        // Compose files and CI pass empty ones.
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let text = |name| {
+            let utf8 = |value: OsString| {
+                value
+                    .into_string()
+                    .map_err(|_| anyhow!("{name} is not UTF-8"))
+            };
+            variable(name).map(utf8).transpose()
+        };
+        let file = self.key_file.clone().or(variable(FILE).map(PathBuf::from));
+        match (file, text(KEY)?, text(ID)?) {
+            (None, None, None) => KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY),
+            (Some(file), None, None) => {
+                read(&file).with_context(|| format!("the key file {}", file.display()))
+            }
+            (None, Some(key), Some(id)) => {
+                let key = decode(&key).context(KEY)?;
+                KeyRing::new(&id, &key).with_context(|| format!("{ID} and {KEY}"))
+            }
+            (Some(_), ..) => bail!("{KEY} or {ID} is set beside a key file; unset it, or the file"),
+            (None, Some(_), None) => {
+                bail!("{KEY} is set without {ID}, which payloads are to name it by")
+            }
+            (None, None, Some(_)) => {
+                bail!("{ID} is set without {KEY}; set both, or a file with {FILE}")
+            }
+        }
+    }
+}
+
+/// Keys by their ids: one that encrypts, and those that decrypt.
+#[derive(Debug)]
+pub struct KeyRing {
+    current: Key,
+    older: Vec<Key>,
+}
+
+// ring's key shows its algorithm as its `Debug`, nothing else.
+#[derive(Debug)]
+struct Key {
+    id: String,
+    key: LessSafeKey,
+    published: bool,
+}
+
+impl KeyRing {
+    /// A ring with one key of 32 bytes, which encrypts and decrypts.
+    ///
+    /// # Errors
+    /// If the key has another length, or the id is empty or has white space in it.
+    pub fn new(id: &str, key: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self {
+            current: Key::new(id, key)?,
+            older: Vec::new(),
+        })
+    }
+
+    /// Adds a key that only decrypts.
+    ///
+    /// # Errors
+    /// As [`KeyRing::new`]; also if there is a key of this id.
+    pub fn with(mut self, id: &str, key: &[u8]) -> anyhow::Result<Self> {
+        ensure!(
+            self.get(id.as_bytes()).is_none(),
+            "two keys have the id {id}"
+        );
+        self.older.push(Key::new(id, key)?);
+        Ok(self)
+    }
+
+    /// The id of the key that encrypts.
+    pub fn current_id(&self) -> &str {
+        &self.current.id
+    }
+
+    pub(super) fn current(&self) -> (&str, &LessSafeKey) {
+        (&self.current.id, &self.current.key)
+    }
+
+    pub(super) fn get(&self, id: &[u8]) -> Option<&LessSafeKey> {
+        let key = self.all().find(|key| key.id.as_bytes() == id)?;
+        Some(&key.key)
+    }
+
+    pub(super) fn ids(&self) -> String {
+        let ids = self.all().map(|key| format!("`{}`", key.id));
+        ids.collect::<Vec<_>>().join(", ")
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.older)
+    }
+}
+
+impl Key {
+    fn new(id: &str, key: &[u8]) -> anyhow::Result<Self> {
+        let bad_id = id.is_empty() || id.contains(char::is_whitespace);
+        ensure!(!bad_id, "an id is empty or has white space in it");
+        let length = key.len();
+        let unbound = UnboundKey::new(&AES_256_GCM, key)
+            .map_err(|_| anyhow!("a key has {length} bytes where AES-256 takes 32"))?;
+        Ok(Self {
+            id: id.to_owned(),
+            key: LessSafeKey::new(unbound),
+            published: key == PUBLISHED_DEVELOPMENT_KEY,
+        })
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<KeyRing> {
+    let mut file = File::open(file).context("cannot be opened")?;
+    refuse_others(&file)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).context("cannot be read")?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let mut ring: Option<KeyRing> = None;
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        let mut add = || -> anyhow::Result<()> {
+            // The line is not quoted: it may hold a key.
+            let (id, key) = line
+                .split_once(char::is_whitespace)
+                .context("is not an id and a key")?;
+            let key = decode(key.trim())?;
+            ring = Some(match ring.take() {
+                None => KeyRing::new(id, &key)?,
+                Some(ring) => ring.with(id, &key)?,
+            });
+            Ok(())
+        };
+        add().with_context(|| format!("line {}", number + 1))?;
+    }
+    ring.context("holds no key")
+}
+
+/// A key that others may read is not a secret. Asked of the file that is open, not of its name.
+#[cfg(unix)]
+fn refuse_others(file: &File) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = file.metadata().context("cannot be looked at")?.mode() & 0o777;
+    ensure!(
+        mode & 0o077 == 0,
+        "may be read by others (mode {mode:04o}); chmod 600 it"
+    );
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_others(_file: &File) -> anyhow::Result<()> {
+    Ok(())
+}
+
+fn decode(key: &str) -> anyhow::Result<Vec<u8>> {
+    // Not base64's own error, which quotes a byte of the key.
+    BASE64_STANDARD
+        .decode(key)
+        .map_err(|_| anyhow!("a key is not base64"))
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32 bytes of 0, as base64.
+    const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn keys(args: &EncryptionArgs, env: &[(&str, &str)]) -> anyhow::Result<KeyRing> {
+        args.keys(|name| {
+            let (_, value) = env.iter().find(|(variable, _)| *variable == name)?;
+            Some(OsString::from(value))
+        })
+    }
+
+    fn error(env: &[(&str, &str)]) -> String {
+        match keys(&EncryptionArgs::default(), env) {
+            Ok(keys) => panic!("{env:?} gives {keys:?}"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// A key file, gone with the test.
+    struct KeyFile(PathBuf);
+
+    impl KeyFile {
+        fn new(text: &str, mode: u32) -> anyhow::Result<Self> {
+            use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
+            let path = std::env::temp_dir().join(format!("keys-{}", uuid::Uuid::new_v4()));
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&path)?;
+            file.write_all(text.as_bytes())?;
+            Ok(Self(path))
+        }
+
+        fn ring(&self) -> anyhow::Result<KeyRing> {
+            let key_file = Some(self.0.clone());
+            let args = EncryptionArgs {
+                key_file,
+                ..Default::default()
+            };
+            keys(&args, &[])
+        }
+
+        /// Why it is refused, less its name.
+        fn error(&self) -> String {
+            let error = format!("{:#}", self.ring().unwrap_err());
+            let name = format!("the key file {}: ", self.0.display());
+            assert!(error.starts_with(&name), "{error}");
+            error.replace(&name, "")
+        }
+    }
+
+    impl Drop for KeyFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// Without anything, and with variables that are empty, it is the published key; and that is
+    /// noticed under whatever id.
+    #[test]
+    fn defaults_to_the_published_key() -> anyhow::Result<()> {
+        let ring = keys(
+            &EncryptionArgs::default(),
+            &[(KEY, ""), (ID, ""), (FILE, "")],
+        )?;
+        assert_eq!(
+            (ring.current_id(), ring.current.published),
+            ("test-key-id", true)
+        );
+        let published = BASE64_STANDARD.encode(PUBLISHED_DEVELOPMENT_KEY);
+        let ring = keys(
+            &EncryptionArgs::default(),
+            &[(KEY, &published), (ID, "mine")],
+        )?;
+        assert!(ring.current.published);
+        Ok(())
+    }
+
+    /// One key from the environment.
+    #[test]
+    fn reads_the_environment() -> anyhow::Result<()> {
+        let ring = keys(&EncryptionArgs::default(), &[(KEY, ZEROS), (ID, "mine")])?;
+        assert_eq!((ring.current_id(), ring.current.published), ("mine", false));
+        Ok(())
+    }
+
+    /// Half a setting, two settings, no base64, another length: an error that names the variables
+    /// and quotes no key.
+    #[test]
+    fn refuses_the_environment() {
+        let cases: [(&[(&str, &str)], &str); 7] = [
+            (
+                &[(KEY, ZEROS)],
+                "TEMPORAL_ENCRYPTION_KEY is set without TEMPORAL_ENCRYPTION_KEY_ID, which payloads are to name it by",
+            ),
+            (
+                &[(ID, "mine")],
+                "TEMPORAL_ENCRYPTION_KEY_ID is set without TEMPORAL_ENCRYPTION_KEY; set both, or a file with TEMPORAL_ENCRYPTION_KEY_FILE",
+            ),
+            (
+                &[(KEY, ZEROS), (ID, "mine"), (FILE, "f")],
+                "TEMPORAL_ENCRYPTION_KEY or TEMPORAL_ENCRYPTION_KEY_ID is set beside a key file; unset it, or the file",
+            ),
+            (
+                &[(KEY, "hush!"), (ID, "mine")],
+                "TEMPORAL_ENCRYPTION_KEY: a key is not base64",
+            ),
+            (
+                &[(KEY, "aHVzaA=="), (ID, "mine")],
+                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: a key has 4 bytes where AES-256 takes 32",
+            ),
+            (
+                &[(KEY, ZEROS), (ID, "my key")],
+                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: an id is empty or has white space in it",
+            ),
+            (
+                &[(FILE, "/no/such/file")],
+                "the key file /no/such/file: cannot be opened: No such file or directory (os error 2)",
+            ),
+        ];
+        for (env, expected) in cases {
+            assert_eq!(error(env), expected);
+        }
+    }
+
+    /// Several keys, the first for writing.
+    #[test]
+    fn reads_a_file() -> anyhow::Result<()> {
+        let text = format!("# newest first\n\n  key-2\t {ZEROS}\r\nkey-1 {ZEROS}\n");
+        let ring = KeyFile::new(&text, 0o600)?.ring()?;
+        assert_eq!(
+            (ring.current_id(), ring.ids()),
+            ("key-2", "`key-2`, `key-1`".into())
+        );
+        assert!(ring.get(b"key-1").is_some() && ring.get(b"key-3").is_none());
+        Ok(())
+    }
+
+    /// A file that others may read, or that is wrong: an error with file and line that quotes
+    /// nothing of it.
+    #[test]
+    fn refuses_a_file() -> anyhow::Result<()> {
+        let line = format!("key-1 {ZEROS}\n");
+        for (mode, shown) in [(0o640, "0640"), (0o604, "0604"), (0o644, "0644")] {
+            let expected = format!("may be read by others (mode {shown}); chmod 600 it");
+            assert_eq!(KeyFile::new(&line, mode)?.error(), expected);
+        }
+        let cases = [
+            ("", "holds no key"),
+            ("# key-1\n", "holds no key"),
+            (ZEROS, "line 1: is not an id and a key"),
+            (
+                &format!("{line}{line}"),
+                "line 2: two keys have the id key-1",
+            ),
+            ("key-1 hush!", "line 1: a key is not base64"),
+            (
+                "\nkey-1 aHVzaA==",
+                "line 2: a key has 4 bytes where AES-256 takes 32",
+            ),
+            (&format!("key 1 {ZEROS}"), "line 1: a key is not base64"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(KeyFile::new(text, 0o600)?.error(), expected);
+        }
+        Ok(())
+    }
+
+    /// Whoever prints a codec prints no key.
+    #[test]
+    fn debug_shows_no_key() -> anyhow::Result<()> {
+        let ring = KeyRing::new("id", PUBLISHED_DEVELOPMENT_KEY)?.with("id-2", &[0; 32])?;
+        let debug = format!("{:?}", EncryptionCodec::new(ring));
+        assert!(debug.contains("id-2"), "{debug}");
+        for part in ["test-key", "116, 101", "0, 0", "74657374"] {
+            assert!(!debug.contains(part), "{debug}");
+        }
+        Ok(())
+    }
+}

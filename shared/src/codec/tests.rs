@@ -1,0 +1,240 @@
+//! The codec against its format, and against whoever means ill.
+
+use super::*;
+use proptest::{collection, prelude::*};
+use temporalio_common::protos::temporal::api::common::v1::payload::ExternalPayloadDetails;
+
+fn keys() -> KeyRing {
+    KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY).unwrap()
+}
+
+fn codec() -> EncryptionCodec {
+    EncryptionCodec::new(keys())
+}
+
+fn json(data: &str) -> Payload {
+    with_metadata([(ENCODING, "json/plain")], data.as_bytes().to_vec())
+}
+
+/// Any payload, now and then one that looks encrypted or compressed already.
+fn payloads() -> impl Strategy<Value = Payload> {
+    let encoding = prop_oneof![
+        Just(ENCRYPTED),
+        Just(COMPRESSED),
+        Just("json/plain"),
+        Just("")
+    ];
+    let metadata = collection::hash_map(".{0,20}", collection::vec(any::<u8>(), 0..20), 0..4);
+    let data = collection::vec(any::<u8>(), 0..2000);
+    let external = collection::vec(any::<i64>(), 0..3);
+    (encoding, metadata, data, external).prop_map(|(encoding, mut metadata, data, external)| {
+        metadata.insert(ENCODING.to_owned(), encoding.into());
+        let external = external
+            .into_iter()
+            .map(|size_bytes| ExternalPayloadDetails { size_bytes });
+        Payload {
+            metadata,
+            data,
+            external_payloads: external.collect(),
+        }
+    })
+}
+
+proptest! {
+    /// What comes out is what went in, all of it, compressed or not; and what lies between has the
+    /// documented form.
+    #[test]
+    fn comes_back(payload in payloads(), from in prop_oneof![Just(None), (0_usize..3000).prop_map(Some)]) {
+        let encrypted = codec().compress_from(from).encrypt(&payload)?;
+        let metadata = [(ENCODING, ENCRYPTED), (KEY_ID, DEVELOPMENT_KEY_ID)];
+        prop_assert_eq!(&encrypted.metadata, &with_metadata(metadata, vec![]).metadata);
+        if from.is_none() && !has_encoding(&payload, COMPRESSED) {
+            prop_assert_eq!(encrypted.data.len(), 12 + payload.encoded_len() + 16);
+        }
+        prop_assert_eq!(codec().decrypt(encrypted)?, payload);
+    }
+
+    /// One bit changed, anywhere.
+    #[test]
+    fn refuses_what_was_changed(payload in payloads(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut encrypted = codec().encrypt(&payload)?;
+        let at = at.index(encrypted.data.len());
+        encrypted.data[at] ^= 1 << bit;
+        let refused = CodecError::Refused { id: DEVELOPMENT_KEY_ID.into() };
+        prop_assert_eq!(codec().decrypt(encrypted), Err(refused));
+    }
+
+    /// Cut off anywhere.
+    #[test]
+    fn refuses_what_was_cut(payload in payloads(), at in any::<prop::sample::Index>()) {
+        let mut encrypted = codec().encrypt(&payload)?;
+        let at = at.index(encrypted.data.len());
+        encrypted.data.truncate(at);
+        let error = codec().decrypt(encrypted).unwrap_err();
+        let expected = match at {
+            0..28 => CodecError::Truncated(at),
+            _ => CodecError::Refused { id: DEVELOPMENT_KEY_ID.into() },
+        };
+        prop_assert_eq!(error, expected);
+    }
+
+    /// Another key of the same id.
+    #[test]
+    fn refuses_another_key(payload in payloads(), key in any::<[u8; 32]>()) {
+        let other = EncryptionCodec::new(KeyRing::new(DEVELOPMENT_KEY_ID, &key).unwrap());
+        let refused = CodecError::Refused { id: DEVELOPMENT_KEY_ID.into() };
+        prop_assert_eq!(codec().decrypt(other.encrypt(&payload)?), Err(refused));
+    }
+
+    /// Bytes that were never encrypted, under any id.
+    #[test]
+    fn refuses_random_bytes(data in collection::vec(any::<u8>(), 0..200), id in collection::vec(any::<u8>(), 0..200)) {
+        let mut payload = with_metadata([(ENCODING, ENCRYPTED), (KEY_ID, DEVELOPMENT_KEY_ID)], data);
+        prop_assert!(codec().decrypt(payload.clone()).is_err());
+        payload.metadata.insert(KEY_ID.into(), id);
+        prop_assert!(codec().decrypt(payload).is_err());
+    }
+
+    /// Bytes that somebody with the key encrypted, but that are no payload, or no zstd.
+    #[test]
+    fn survives_a_bad_writer(inside in collection::vec(any::<u8>(), 1..200)) {
+        let compressed = codec().seal(&with_metadata([(ENCODING, COMPRESSED)], inside))?;
+        prop_assert_eq!(codec().decrypt(compressed), Err(CodecError::Decompression));
+    }
+}
+
+/// Made by the `cryptography` package of Python, with a nonce of 0 to 11.
+#[test]
+fn reads_what_python_writes() -> anyhow::Result<()> {
+    let hex = "000102030405060708090a0bf92b89da276861d2657395a2a3f7f7d1\
+               e8a45622938592d067eea33472e054827dfe790de2af91e6153b533057af97905f9609dc";
+    let bytes = hex.as_bytes().chunks(2).map(|digits| {
+        let digits = std::str::from_utf8(digits)?;
+        Ok(u8::from_str_radix(digits, 16)?)
+    });
+    let data: anyhow::Result<Vec<u8>> = bytes.collect();
+    let encrypted = with_metadata([(ENCODING, ENCRYPTED), (KEY_ID, DEVELOPMENT_KEY_ID)], data?);
+    assert_eq!(codec().decrypt(encrypted)?, json("\"Temporal\""));
+    Ok(())
+}
+
+/// The same twice is not the same: each has a nonce of its own.
+#[test]
+fn never_repeats() -> anyhow::Result<()> {
+    let codec = codec();
+    let (first, second) = (codec.encrypt(&json("1"))?, codec.encrypt(&json("1"))?);
+    assert_ne!(first.data[..12], second.data[..12]);
+    assert_ne!(first.data[12..], second.data[12..]);
+    Ok(())
+}
+
+/// A new key writes; the old one still reads. Without it the error names it and what there is.
+#[test]
+fn rotates() -> anyhow::Result<()> {
+    let old = codec().encrypt(&json("1"))?;
+    let rotated =
+        KeyRing::new("key-2", &[7; 32])?.with(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
+    assert_eq!(rotated.current_id(), "key-2");
+    let rotated = EncryptionCodec::new(rotated);
+    assert_eq!(rotated.decrypt(old.clone())?, json("1"));
+    let new = rotated.encrypt(&json("2"))?;
+    assert_eq!(new.metadata[KEY_ID], b"key-2");
+    assert_eq!(rotated.decrypt(new)?, json("2"));
+
+    let retired = EncryptionCodec::new(KeyRing::new("key-2", &[7; 32])?);
+    let error = retired.decrypt(old).unwrap_err().to_string();
+    let expected =
+        "no key `test-key-id` in the key ring, which holds `key-2`; add it to the key file";
+    assert_eq!(error, expected);
+    Ok(())
+}
+
+/// An id is what a stranger sent: a megabyte of line ends does not come back in the error.
+#[test]
+fn shortens_ids() {
+    let mut payload = with_metadata([(ENCODING, ENCRYPTED)], vec![]);
+    payload.metadata.insert(KEY_ID.into(), vec![b'\n'; 1 << 20]);
+    let error = codec().decrypt(payload).unwrap_err().to_string();
+    assert!(error.len() < 250 && !error.contains('\n'), "{error}");
+}
+
+/// Without encryption, or with that of others, a payload passes as it is; without an id it does not.
+#[test]
+fn passes_others() -> anyhow::Result<()> {
+    for encoding in [
+        "json/plain",
+        "binary/plain",
+        COMPRESSED,
+        "binary/encrypted-otherwise",
+    ] {
+        let payload = with_metadata([(ENCODING, encoding)], vec![1, 2, 3]);
+        assert_eq!(codec().decrypt(payload.clone())?, payload);
+    }
+    assert_eq!(codec().decrypt(Payload::default())?, Payload::default());
+    let nameless = with_metadata([(ENCODING, ENCRYPTED)], vec![0; 100]);
+    let error = codec().decrypt(nameless).unwrap_err();
+    assert!(matches!(error, CodecError::UnknownKey { id, .. } if id.is_empty()));
+    Ok(())
+}
+
+/// Compresses what is large enough and gets smaller, and nothing else.
+#[test]
+fn compresses_by_size() -> anyhow::Result<()> {
+    let codec = codec().compress_from(Some(1000));
+    let length = |data: &str| anyhow::Ok(codec.encrypt(&json(data))?.data.len());
+    let plain = |data: &str| json(data).encoded_len() + 28;
+    let (small, large) = ("x".repeat(900), "x".repeat(1000));
+    assert_eq!(length(&small)?, plain(&small));
+    assert!(length(&large)? < 150);
+    let mut incompressible = json(&large);
+    SystemRandom::new()
+        .fill(&mut incompressible.data)
+        .map_err(|_| CodecError::NoRandomness)?;
+    assert_eq!(
+        codec.encrypt(&incompressible)?.data.len(),
+        incompressible.encoded_len() + 28
+    );
+    Ok(())
+}
+
+/// A few kilobytes that decompress to 33 MiB are refused, and so is writing what could not be read.
+#[test]
+fn refuses_bombs() -> anyhow::Result<()> {
+    let huge = Payload {
+        data: vec![0; 33 << 20],
+        ..json("")
+    };
+    let bomb = zstd::bulk::compress(&huge.encode_to_vec(), 1)?;
+    assert!(bomb.len() < 10_000, "{}", bomb.len());
+    let bomb = codec().seal(&with_metadata([(ENCODING, COMPRESSED)], bomb))?;
+    assert_eq!(codec().decrypt(bomb), Err(CodecError::Decompression));
+
+    let encrypted = codec().compress_from(Some(0)).encrypt(&huge)?;
+    assert!(encrypted.data.len() > 33 << 20);
+    assert_eq!(codec().decrypt(encrypted)?, huge);
+    Ok(())
+}
+
+/// What compression saves: `cargo test -p shared --features codec sizes -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn sizes() -> anyhow::Result<()> {
+    let order = |n: u64| {
+        let (price, customer) = (n * 7919 % 100_000, n * 104_729 % 1_000_003);
+        format!(r#"{{"order":{n},"customer":"C{customer:07}","price":{price},"status":"shipped"}}"#)
+    };
+    println!("| orders | JSON | encrypted | compressed and encrypted |");
+    for orders in [1, 2, 4, 16, 128, 1024, 8192] {
+        let list: Vec<String> = (1..=orders).map(order).collect();
+        let payload = json(&format!("[{}]", list.join(",")));
+        let encrypted = codec().encrypt(&payload)?.data.len();
+        let start = std::time::Instant::now();
+        let compressed = codec().compress_from(Some(0)).encrypt(&payload)?.data.len();
+        let taken = start.elapsed();
+        println!(
+            "| {orders} | {} | {encrypted} | {compressed} | {taken:?}",
+            payload.data.len()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,480 @@
+//! Certificates: checked before anything is sent, read again for every new connection, and what goes
+//! wrong with them in words that name the file.
+//!
+//! No message quotes what a file holds, nor the error of what parsed it: either may show a key.
+
+use anyhow::{Context, anyhow, bail};
+use rustls::{
+    CertificateError, InvalidMessage, RootCertStore, SignatureScheme,
+    client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor},
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
+    sign::CertifiedKey,
+};
+use std::{
+    error::Error,
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use temporalio_client::{ConnectionOptions, envconfig::DataSource};
+use temporalio_common::envconfig::ClientConfigTLS;
+
+const SET_CLIENT: &str = "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH, or --tls-cert-path and --tls-key-path";
+const OTHER_CLIENT: &str = "give one of a CA that the server trusts; its log may say more";
+const SET_CA: &str = "set TEMPORAL_TLS_SERVER_CA_CERT_PATH or --tls-ca-path to the CA that signed it, unless this is not the server you mean";
+const SET_NAME: &str = "set TEMPORAL_TLS_SERVER_NAME or --tls-server-name to a name in its certificate, unless this is not the server you mean";
+const RENEW: &str = "renew it, or set this machine's clock right";
+
+/// What is wrong, and what to do.
+type Explanation = (String, &'static str);
+
+/// What TLS is set up with.
+#[derive(Default)]
+pub(crate) struct Tls {
+    /// What errors call the CA and the client certificate.
+    ca: Option<String>,
+    client: Option<String>,
+    files: Option<Arc<ClientFiles>>,
+}
+
+impl Tls {
+    /// Reads and checks the certificates that a profile names.
+    pub(crate) fn read(profile: Option<&mut ClientConfigTLS>) -> anyhow::Result<Self> {
+        let mut this = Self::default();
+        let Some(profile) = profile.filter(|tls| tls.disabled != Some(true)) else {
+            return Ok(this);
+        };
+        if let Some(source) = &mut profile.server_ca_cert {
+            let ca = Pem::read(
+                source,
+                "server CA certificate",
+                "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+            )?;
+            let mut roots = RootCertStore::empty();
+            for certificate in ca.certificates()? {
+                let added = roots.add(certificate);
+                added.map_err(|_| anyhow!("the {} is not X.509 v3", ca.name))?;
+            }
+            *source = DataSource::Data(ca.bytes);
+            this.ca = Some(ca.name);
+        }
+        let (Some(cert), Some(key)) = (&profile.client_cert, &profile.client_key) else {
+            return Ok(this);
+        };
+        let (name, pair) = read_pair(cert, key)?;
+        this.client = Some(name);
+        if let (DataSource::Path(_), DataSource::Path(_)) = (cert, key) {
+            this.files = Some(Arc::new(ClientFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                last: Mutex::new(Arc::new(pair)),
+            }));
+            // The SDK takes one or the other.
+            (profile.client_cert, profile.client_key) = (None, None);
+        }
+        Ok(this)
+    }
+
+    /// Has the client certificate read from its files at every handshake.
+    ///
+    /// # Errors
+    /// If the SDK's workarounds below do not fit the address.
+    pub(crate) fn apply(&self, connection: &mut ConnectionOptions) -> anyhow::Result<()> {
+        let (Some(tls), Some(files)) = (&mut connection.tls_options, &self.files) else {
+            return Ok(());
+        };
+        tls.client_cert_resolver = Some(files.clone());
+        // The SDK cannot do both, and would balance with every host name but `localhost`.
+        connection.dns_load_balancing = None;
+        // With a resolver the SDK puts TLS beneath the transport, which then refuses https:// for
+        // having none itself (1.1.1). So the transport is told http://, and the server what it is.
+        let target = &mut connection.target;
+        let host = target.host_str().unwrap_or_default();
+        let port = target.port_or_known_default().unwrap_or(443);
+        if tls.domain.is_none() {
+            connection.override_origin = Some(format!("https://{host}:{port}").parse()?);
+        }
+        target
+            .set_scheme("http")
+            .and_then(|()| target.set_port(Some(port)))
+            .map_err(|()| anyhow!("the address does not go with a client certificate"))
+    }
+
+    /// What is wrong and what to do, if a connection fails for a reason that has to do with TLS.
+    pub(crate) fn explain(&self, error: &(dyn Error + 'static), on: bool) -> Option<Explanation> {
+        let causes: Vec<_> = causes(error).collect();
+        match causes.iter().find_map(|cause| cause.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(error)) => return Some(self.server(error)),
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                let what = "what listens there does not speak TLS".to_owned();
+                return Some((what, "check the port, or unset TEMPORAL_TLS_*"));
+            }
+            _ => {}
+        }
+        let texts: Vec<String> = causes.iter().map(ToString::to_string).collect();
+        let text = texts.join(": ");
+        let after = |words: &str| {
+            let (_, rest) = text.split_once(words)?;
+            rest.split(['"', ':']).next()
+        };
+        // 60 is `<`, where the length of a message in gRPC should be.
+        if text.contains("invalid compression flag: 60") {
+            return Some(self.page(after("with status: ").unwrap_or_default()));
+        }
+        // With TLS 1.3 the client is done before the server has looked at its certificate: the alert
+        // comes in place of the first answer, as text, or is lost when the connection closes.
+        if let Some(alert) = after("received fatal alert: ") {
+            return self.refused(alert);
+        }
+        let closed = [
+            "connection closed",
+            "canceled",
+            "reset by peer",
+            "roken pipe",
+            "eof",
+        ];
+        let closed = closed.iter().any(|closed| text.contains(closed));
+        match on {
+            true if closed => Some(self.most_likely("the peer closed the connection")),
+            false if closed || text.contains("http2 error") => Some((
+                "what listens there does not speak gRPC without TLS".to_owned(),
+                "check the port; TEMPORAL_TLS=true, or a certificate, turns TLS on",
+            )),
+            _ => None,
+        }
+    }
+
+    fn server(&self, error: &CertificateError) -> Explanation {
+        match error {
+            CertificateError::UnknownIssuer => {
+                let ca = self.ca.as_deref().unwrap_or("CAs of this system");
+                (
+                    format!("the server's certificate is not signed by the {ca}"),
+                    SET_CA,
+                )
+            }
+            CertificateError::NotValidForNameContext {
+                expected,
+                presented,
+            } => {
+                // `DnsName("localhost")`, `IpAddress(127.0.0.1)`
+                let names: Vec<&str> = presented
+                    .iter()
+                    .map(|name| name.split_once('(').map_or(&**name, |(_, name)| name))
+                    .map(|name| name.trim_matches(['(', ')', '"']))
+                    .collect();
+                let names = names.join(", ");
+                let expected = expected.to_str();
+                (
+                    format!("the server's certificate is not for {expected} but for {names}"),
+                    SET_NAME,
+                )
+            }
+            other => match dates(other) {
+                Some(dates) => (format!("the server's certificate {dates}"), RENEW),
+                None => (
+                    format!("the server's certificate is no good: {other}"),
+                    SET_CA,
+                ),
+            },
+        }
+    }
+
+    fn refused(&self, alert: &str) -> Option<Explanation> {
+        match (&self.client, alert) {
+            (_, "NoApplicationProtocol") => {
+                let what = "what listens there speaks TLS, but not HTTP/2, so no gRPC".to_owned();
+                Some((what, "check the port"))
+            }
+            (None, "BadCertificate" | "CertificateRequired" | "HandshakeFailure") => Some((
+                format!("the server asks for a client certificate ({alert}), and none is set"),
+                SET_CLIENT,
+            )),
+            (Some(client), "CertificateExpired") => {
+                Some((format!("the server takes the {client} for expired"), RENEW))
+            }
+            (
+                Some(client),
+                "AccessDenied"
+                | "BadCertificate"
+                | "CertificateRevoked"
+                | "CertificateUnknown"
+                | "DecryptError"
+                | "UnknownCA"
+                | "UnsupportedCertificate",
+            ) => Some((
+                format!("the server refuses the {client} ({alert})"),
+                OTHER_CLIENT,
+            )),
+            _ => None,
+        }
+    }
+
+    /// nginx and Envoy answer a client that they do not let in with HTML and a status of 4xx.
+    fn page(&self, status: &str) -> Explanation {
+        let page = format!("the peer answered with an HTTP error page ({status})");
+        match status.starts_with('4') {
+            true => self.most_likely(&page),
+            false => (
+                page,
+                "it is a proxy, or no Temporal server: look at its log",
+            ),
+        }
+    }
+
+    fn most_likely(&self, what: &str) -> Explanation {
+        match &self.client {
+            Some(client) => (
+                format!("{what}, most likely because it refuses the {client}"),
+                OTHER_CLIENT,
+            ),
+            None => (
+                format!(
+                    "{what}, most likely because it asks for a client certificate, and none is set"
+                ),
+                SET_CLIENT,
+            ),
+        }
+    }
+}
+
+/// A PEM, and what errors call it.
+struct Pem {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Pem {
+    fn read(source: &DataSource, what: &str, variable: &str) -> anyhow::Result<Self> {
+        match source {
+            DataSource::Path(path) => {
+                let name = format!("{what} {path}");
+                let read = std::fs::read(path);
+                let bytes = read.with_context(|| format!("cannot read the {name}"))?;
+                Ok(Self { name, bytes })
+            }
+            DataSource::Data(bytes) => {
+                let set = std::env::var_os(variable).is_some();
+                let name = format!("{what} in {}", if set { variable } else { "temporal.toml" });
+                let bytes = bytes.clone();
+                Ok(Self { name, bytes })
+            }
+            _ => bail!("the {what} is neither a file nor data"),
+        }
+    }
+
+    /// One at least: a chain, or a bundle of CAs.
+    fn certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        let all = all.ok().filter(|all| !all.is_empty());
+        all.with_context(|| {
+            format!(
+                "the {} holds no certificate in PEM form; give one that begins with -----BEGIN CERTIFICATE-----",
+                self.name
+            )
+        })
+    }
+}
+
+/// Reads a client certificate and its key, which must be a pair, and of use today. Returns what
+/// errors call the certificate, too.
+fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, CertifiedKey)> {
+    let cert = Pem::read(cert, "client certificate", "TEMPORAL_TLS_CLIENT_CERT_DATA")?;
+    let key = Pem::read(key, "client key", "TEMPORAL_TLS_CLIENT_KEY_DATA")?;
+    let chain = cert.certificates()?;
+    if let Some(dates) = chain.first().and_then(out_of_date) {
+        bail!("the {} {dates}; {RENEW}", cert.name);
+    }
+    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| {
+        anyhow!(
+            "the {} holds no private key in PEM form that needs no password; give one that begins with -----BEGIN PRIVATE KEY-----",
+            key.name
+        )
+    })?;
+    match CertifiedKey::from_der(chain, private, &default_provider()) {
+        Ok(pair) => Ok((cert.name, pair)),
+        Err(rustls::Error::InconsistentKeys(_)) => bail!(
+            "the {} does not belong to the {}; give the two that were made together",
+            key.name,
+            cert.name
+        ),
+        Err(_) => bail!(
+            "the {} or the {} is of a kind that TLS cannot use here; give an X.509 v3 certificate, and an RSA, ECDSA or Ed25519 key",
+            cert.name,
+            key.name
+        ),
+    }
+}
+
+/// Looked at here, because the server's answer may be no more than an HTTP error page.
+fn out_of_date(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    // Without any CA it gets as far as the dates, and no further.
+    let nobody = RootCertStore::empty();
+    let now = UnixTime::now();
+    match verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], now, &[]) {
+        Err(rustls::Error::InvalidCertificate(error)) => dates(&error),
+        _ => None,
+    }
+}
+
+/// `expired at …` or `is not valid before …`, if that is what is wrong.
+fn dates(error: &CertificateError) -> Option<String> {
+    let (what, time) = match error {
+        CertificateError::ExpiredContext { not_after, .. } => ("expired at", not_after),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            ("is not valid before", not_before)
+        }
+        _ => return None,
+    };
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+    Some(format!(
+        "{what} {}",
+        humantime::format_rfc3339_seconds(time)
+    ))
+}
+
+/// An error and what is behind it, the real reason last.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // What an I/O error was made from is not its source: the two are one.
+        match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
+}
+
+/// A client certificate that is read from its files for every new connection: to rotate it is to
+/// replace them. What is connected already stays so, with the one it has.
+struct ClientFiles {
+    cert: DataSource,
+    key: DataSource,
+    last: Mutex<Arc<CertifiedKey>>,
+}
+
+impl ResolvesClientCert for ClientFiles {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match read_pair(&self.cert, &self.key) {
+            Ok((name, pair)) => {
+                if pair.cert != last.cert {
+                    tracing::info!("new {name}");
+                }
+                *last = Arc::new(pair);
+            }
+            // As when one of the two has been replaced and the other not yet.
+            Err(error) => tracing::warn!("keeping the client certificate as it was: {error:#}"),
+        }
+        Some(last.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+// Not derived, so that no key can get into it.
+impl fmt::Debug for ClientFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientFiles")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConnectionArgs;
+    use std::{fs, path::PathBuf};
+
+    /// A certificate and its key, in files that end with the test.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new() -> anyhow::Result<Self> {
+            let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+            fs::create_dir(&folder)?;
+            Ok(Self(folder))
+        }
+
+        fn path(&self, name: &str) -> String {
+            self.0.join(name).display().to_string()
+        }
+
+        /// Returns the certificate.
+        fn replace(&self) -> anyhow::Result<CertificateDer<'static>> {
+            let made = rcgen::generate_simple_self_signed(["client".to_owned()])?;
+            fs::write(self.path("pem"), made.cert.pem())?;
+            fs::write(self.path("key"), made.signing_key.serialize_pem())?;
+            Ok(made.cert.der().clone())
+        }
+
+        fn connection(&self, address: &str) -> anyhow::Result<ConnectionOptions> {
+            let args = ConnectionArgs {
+                address: Some(address.to_owned()),
+                tls_cert_path: Some(self.path("pem")),
+                tls_key_path: Some(self.path("key")),
+                ..ConnectionArgs::default()
+            };
+            Ok(args.load_from(Default::default())?.0)
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Every handshake has the certificate that is in the files by then; or the last one that was
+    /// whole, while they are being replaced.
+    #[test]
+    fn reads_again() -> anyhow::Result<()> {
+        let files = Files::new()?;
+        let first = files.replace()?;
+        let tls = files.connection("localhost:7233")?.tls_options;
+        let resolver = tls.and_then(|tls| tls.client_cert_resolver);
+        let resolver = resolver.context("no resolver")?;
+        let shown = || resolver.resolve(&[], &[]).map(|pair| pair.cert.clone());
+        assert_eq!(shown(), Some(vec![first]));
+        let second = files.replace()?;
+        assert_eq!(shown(), Some(vec![second.clone()]));
+
+        let key = fs::read(files.path("key"))?;
+        let third = files.replace()?;
+        let new_key = fs::read(files.path("key"))?;
+        for half in [&key[..], &new_key[..40], &[]] {
+            fs::write(files.path("key"), half)?;
+            assert_eq!(shown(), Some(vec![second.clone()]));
+        }
+        fs::write(files.path("key"), new_key)?;
+        assert_eq!(shown(), Some(vec![third]));
+        Ok(())
+    }
+
+    /// What the SDK needs to be told, so that it connects with certificates that are read again.
+    #[test]
+    fn works_around() -> anyhow::Result<()> {
+        let files = Files::new()?;
+        files.replace()?;
+        for (address, target) in [
+            ("a.example:7233", "a.example:7233"),
+            ("https://a.example", "a.example:443"),
+            ("[::1]:7233", "[::1]:7233"),
+        ] {
+            let connection = files.connection(address)?;
+            assert_eq!(connection.dns_load_balancing, None);
+            assert_eq!(connection.target.to_string(), format!("http://{target}/"));
+            let origin = connection.override_origin.map(|origin| origin.to_string());
+            assert_eq!(origin, Some(format!("https://{target}/")));
+        }
+        Ok(())
+    }
+}
