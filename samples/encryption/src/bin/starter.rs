@@ -1,0 +1,121 @@
+//! Starts the workflow, shows what the server stores of it, and prints the result.
+
+use anyhow::bail;
+use clap::Parser;
+use encryption::{TASK_QUEUE, encrypted, workflows::Workflow};
+use futures::TryStreamExt;
+use shared::{
+    MainResult, StarterArgs,
+    codec::{EncryptionArgs, EncryptionCodec, KEY_ID},
+    print_result, print_started,
+};
+use temporalio_client::{
+    Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
+    WorkflowStartOptions,
+};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    protos::temporal::api::{
+        common::v1::{Payload, Payloads},
+        history::v1::history_event::Attributes,
+    },
+};
+
+/// Starts `Workflow` and prints its result.
+#[derive(Parser)]
+struct Args {
+    /// Whom to greet
+    #[arg(long, default_value = "Temporal")]
+    name: String,
+
+    /// Start nothing, and read the workflow of this id instead
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "workflow_id"])]
+    read: Option<String>,
+
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    let starter = args.starter;
+    let client = starter.connect().await?;
+    let codec = args.encryption.codec()?;
+    let client = encrypted(client, codec.clone());
+    let task_queue = starter.task_queue(TASK_QUEUE);
+    let handle = match args.read {
+        Some(id) => client.get_workflow_handle(id),
+        None => {
+            let id = starter.workflow_id("encryption");
+            let options = WorkflowStartOptions::new(task_queue, id).build();
+            client
+                .start_workflow(Workflow::run, args.name.into(), options)
+                .await?
+        }
+    };
+    print_started(&handle, task_queue);
+    print_stored(&handle, &codec).await?;
+    let result = handle.get_result(Default::default()).await?;
+    Ok(print_result(&result)?)
+}
+
+/// Prints what the server stores, as it comes, until the workflow ends.
+///
+/// It does not wait on a worker that cannot decrypt: the server would have it try for ever.
+async fn print_stored<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    codec: &EncryptionCodec,
+) -> anyhow::Result<()> {
+    let follow = WorkflowFetchHistoryOptions::builder()
+        .wait_new_event(true)
+        .build();
+    let mut history = handle.fetch_history(follow);
+    while let Some(event) = history.try_next().await? {
+        match event.attributes {
+            Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
+                print_payloads("input", started.input, codec)?;
+            }
+            Some(Attributes::WorkflowExecutionCompletedEventAttributes(completed)) => {
+                print_payloads("result", completed.result, codec)?;
+            }
+            Some(Attributes::WorkflowTaskFailedEventAttributes(failed))
+                if is_running(handle).await? =>
+            {
+                let reason = failed.failure.unwrap_or_default().message;
+                bail!("the worker cannot go on, and tries again until it can: {reason}");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn is_running<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<bool> {
+    let description = handle.describe(Default::default()).await?;
+    Ok(description.status() == WorkflowExecutionStatus::Running)
+}
+
+fn print_payloads(
+    what: &str,
+    payloads: Option<Payloads>,
+    codec: &EncryptionCodec,
+) -> anyhow::Result<()> {
+    for stored in payloads.unwrap_or_default().payloads {
+        let (encoding, key) = (text(&stored, "encoding"), text(&stored, KEY_ID));
+        let length = stored.data.len();
+        let plain = codec.decrypt(stored)?.data.len();
+        eprintln!("stored   {what}: {encoding}, key {key}, {length} bytes for {plain}");
+    }
+    Ok(())
+}
+
+fn text(payload: &Payload, name: &str) -> String {
+    let value = payload.metadata.get(name).map(Vec::as_slice);
+    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+}

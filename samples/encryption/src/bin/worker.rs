@@ -1,0 +1,30 @@
+//! Polls the task queue and runs the workflow, on ciphertext that it alone can read.
+
+use clap::Parser;
+use encryption::{TASK_QUEUE, encrypted, worker_options};
+use shared::{MainResult, WorkerArgs, codec::EncryptionArgs, init_telemetry, run_until_shutdown};
+use temporalio_sdk::Worker;
+
+/// Polls a task queue and runs the workflow of this sample, until Ctrl-C or SIGTERM.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    worker: WorkerArgs,
+
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let Args {
+        worker: args,
+        encryption,
+    } = Args::parse();
+    let runtime = init_telemetry()?;
+    let codec = encryption.codec()?;
+    let client = encrypted(args.connect().await?, codec);
+    let options = worker_options(args.task_queue(TASK_QUEUE))?;
+    let worker = Worker::new(&runtime, client, options)?;
+    Ok(run_until_shutdown(worker).await?)
+}

@@ -1,0 +1,202 @@
+//! Failures: their messages and stack traces are no payloads, so a codec does not see them. Here
+//! they are made into one.
+
+use serde::{Deserialize, Serialize};
+use std::mem::take;
+use temporalio_common::{
+    data_converters::{
+        DefaultFailureConverter, FailureConverter, GenericPayloadConverter, PayloadConversionError,
+        PayloadConverter, SerializationContext, SerializationContextData,
+    },
+    error::{IncomingError, OutgoingError},
+    protos::temporal::api::failure::v1::Failure,
+};
+
+/// What is left for all to read; the same in every SDK.
+const ENCODED: &str = "Encoded failure";
+
+/// What is moved into `encoded_attributes`; the same in every SDK.
+#[derive(Deserialize, Serialize)]
+struct Attributes {
+    message: String,
+    stack_trace: String,
+}
+
+/// A failure converter that hides what another one writes, so that the codec can encrypt it.
+///
+/// The SDK has one too, `DefaultFailureConverter::new(true)`. It loses the message of an activity's
+/// failure that a workflow passes on: it encodes that a second time, and the client reads `Encoded
+/// failure`. And it takes stack traces from nobody; this one takes them from `inner`.
+pub struct EncodedFailures<C = DefaultFailureConverter> {
+    inner: C,
+}
+
+impl<C> EncodedFailures<C> {
+    /// Hides what `inner` writes.
+    pub fn new(inner: C) -> Self {
+        Self { inner }
+    }
+}
+
+impl Default for EncodedFailures {
+    fn default() -> Self {
+        Self::new(DefaultFailureConverter::default())
+    }
+}
+
+impl<C: FailureConverter> FailureConverter for EncodedFailures<C> {
+    fn to_failure(
+        &self,
+        error: OutgoingError,
+        payload_converter: &PayloadConverter,
+        context: &SerializationContextData,
+    ) -> Failure {
+        let mut failure = self.inner.to_failure(error, payload_converter, context);
+        let context = SerializationContext::new(context, payload_converter);
+        hide(&mut failure, &context);
+        failure
+    }
+
+    fn to_error(
+        &self,
+        failure: Failure,
+        payload_converter: &PayloadConverter,
+        context: &SerializationContextData,
+    ) -> Result<IncomingError, PayloadConversionError> {
+        // The SDK's own reads encoded attributes where there are any.
+        self.inner.to_error(failure, payload_converter, context)
+    }
+}
+
+/// Moves the texts of a failure and of its causes into their encoded attributes.
+fn hide(failure: &mut Failure, context: &SerializationContext<'_>) {
+    if let Some(cause) = failure.cause.as_deref_mut() {
+        hide(cause, context);
+    }
+    let attributes = Attributes {
+        message: take(&mut failure.message),
+        stack_trace: take(&mut failure.stack_trace),
+    };
+    failure.message = ENCODED.to_owned();
+    // A failure that came from elsewhere and is passed on has brought its attributes; the texts
+    // beside them may be no more than `Encoded failure` again.
+    if failure.encoded_attributes.is_none() {
+        // Rather no message than a readable one.
+        failure.encoded_attributes = context.converter.to_payload(context, &attributes).ok();
+    }
+}
+
+/// Moves them back, in a failure that the codec has decrypted.
+///
+/// The SDK does that for results. The failure of an update it hands out as it came.
+pub fn reveal(failure: &mut Failure, context: &SerializationContext<'_>) {
+    let attributes = failure.encoded_attributes.take();
+    if let Some(attributes) = attributes
+        && let Ok(Attributes {
+            message,
+            stack_trace,
+        }) = context.converter.from_payload(context, attributes)
+    {
+        failure.message = message;
+        failure.stack_trace = stack_trace;
+    }
+    if let Some(cause) = failure.cause.as_deref_mut() {
+        reveal(cause, context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::{StackTraces, Traced};
+    use temporalio_common::{
+        data_converters::{ActivityExecutionDecodeHint, FailureDecodeHint},
+        error::{ActivityExecutionError, OutgoingActivityError, OutgoingWorkflowError},
+        protos::temporal::api::failure::v1::{ActivityFailureInfo, failure::FailureInfo},
+    };
+    use temporalio_sdk::ApplicationFailure;
+
+    const NO_CONTEXT: SerializationContextData = SerializationContextData::None;
+
+    fn to_failure(converter: &impl FailureConverter, error: impl Into<OutgoingError>) -> Failure {
+        converter.to_failure(error.into(), &PayloadConverter::default(), &NO_CONTEXT)
+    }
+
+    fn to_error(converter: &impl FailureConverter, failure: Failure) -> IncomingError {
+        let json = PayloadConverter::default();
+        converter.to_error(failure, &json, &NO_CONTEXT).unwrap()
+    }
+
+    fn activity_fails(with: ApplicationFailure) -> OutgoingError {
+        OutgoingActivityError::Application(Box::new(with)).into()
+    }
+
+    /// What the client reads of an activity's failure that a workflow passes on.
+    fn passed_on(converter: &impl FailureConverter) -> String {
+        let activity = to_failure(
+            converter,
+            activity_fails(ApplicationFailure::new("no stock")),
+        );
+        let info = FailureInfo::ActivityFailureInfo(ActivityFailureInfo::default());
+        let by_the_server = Failure {
+            message: "Activity task failed".to_owned(),
+            cause: Some(Box::new(activity)),
+            failure_info: Some(info),
+            ..Default::default()
+        };
+        let hint = ActivityExecutionDecodeHint::new(false);
+        let in_workflow: ActivityExecutionError = hint.adapt(to_error(converter, by_the_server));
+        let workflow = to_failure(converter, OutgoingWorkflowError::from(in_workflow));
+        assert_eq!(workflow.message, ENCODED);
+        assert_eq!(
+            workflow.cause.as_ref().map(|cause| &*cause.message),
+            Some(ENCODED)
+        );
+        let client = to_error(converter, workflow);
+        client
+            .cause()
+            .map(|cause| cause.failure().message.clone())
+            .unwrap_or_default()
+    }
+
+    /// A failure that is passed on keeps its message. With the SDK's own converter it does not;
+    /// when it does, this one is no longer needed.
+    #[test]
+    fn keeps_what_is_passed_on() {
+        assert_eq!(passed_on(&EncodedFailures::default()), "no stock");
+        assert_eq!(passed_on(&DefaultFailureConverter::new(true)), ENCODED);
+    }
+
+    /// Stack traces of another converter are hidden too, and come back.
+    #[test]
+    fn hides_stack_traces() {
+        let converter = EncodedFailures::new(StackTraces::new(&["encryption"]));
+        let error = Traced::new(std::io::Error::other("no disk"));
+        let failure = to_failure(&converter, activity_fails(ApplicationFailure::new(error)));
+        assert_eq!((&*failure.message, &*failure.stack_trace), (ENCODED, ""));
+        let error = to_error(&converter, failure);
+        let Failure {
+            message,
+            stack_trace,
+            ..
+        } = error.failure();
+        assert_eq!(message, "no disk");
+        assert!(stack_trace.contains("src/failures.rs"), "{stack_trace}");
+    }
+
+    /// Causes are revealed with the rest, and a failure that was not hidden stays as it is.
+    #[test]
+    fn reveals_causes() {
+        let error = anyhow::anyhow!("no disk").context("cannot save");
+        let converter = EncodedFailures::default();
+        let mut failure = to_failure(&converter, activity_fails(ApplicationFailure::new(error)));
+        let json = PayloadConverter::default();
+        let context = SerializationContext::new(&NO_CONTEXT, &json);
+        for _ in 0..2 {
+            reveal(&mut failure, &context);
+            assert_eq!(failure.message, "cannot save");
+            let cause = failure.cause.as_ref().map(|cause| &*cause.message);
+            assert_eq!(cause, Some("no disk"));
+        }
+    }
+}

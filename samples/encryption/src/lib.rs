@@ -1,0 +1,47 @@
+#![doc = include_str!("../README.md")]
+
+pub mod failures;
+pub mod guard;
+pub mod workflows;
+
+use failures::EncodedFailures;
+use guard::PlaintextGuard;
+use shared::codec::EncryptionCodec;
+use std::sync::Arc;
+use temporalio_client::Client;
+use temporalio_common::data_converters::{DataConverter, PayloadConverter};
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::Workflow;
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "encryption-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<Workflow>()?
+        .build())
+}
+
+/// JSON as ever, texts of failures made into payloads, and all payloads encrypted.
+pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
+    DataConverter::new(
+        PayloadConverter::default(),
+        EncodedFailures::default(),
+        codec,
+    )
+}
+
+/// The client, from now on encrypting. A worker that is made with it does too.
+pub fn encrypted(mut client: Client, codec: EncryptionCodec) -> Client {
+    let options = client.options_mut();
+    options.data_converter = data_converter(codec.clone());
+    // The last one: it encrypts the headers that others add.
+    options
+        .client_interceptors
+        .push(Arc::new(PlaintextGuard::new(codec)));
+    client
+}

@@ -1,0 +1,23 @@
+//! The workflow. Nothing in it knows of encryption, and that is the point.
+
+use shared::Input;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{WorkflowContext, WorkflowResult};
+
+/// Greets whom it is given.
+#[workflow]
+#[derive(Default)]
+pub struct Workflow;
+
+#[workflow_methods]
+impl Workflow {
+    /// Returns the greeting.
+    #[run]
+    pub async fn run(
+        _ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
+        let name = name.valid()?;
+        Ok(format!("Hello, {name}"))
+    }
+}

@@ -1,0 +1,39 @@
+//! Recorded histories against today's code.
+
+use encryption::{data_converter, workflows::Workflow};
+use shared::{
+    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
+    testing::replay_all,
+};
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+async fn replay(keys: KeyRing) -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<Workflow>()?
+        .data_converter(data_converter(EncryptionCodec::new(keys)))
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}
+
+fn new_key() -> anyhow::Result<KeyRing> {
+    KeyRing::new("key-2", &[2; 32])
+}
+
+/// A change that breaks workflows already running breaks this test. One history is of the old key;
+/// of the other the input is too, and the result of the new one, by a worker with both.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    replay(new_key()?.with(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?).await
+}
+
+/// Without the old key there is no replay, and the reason names it.
+#[tokio::test]
+async fn replay_needs_the_old_key() -> anyhow::Result<()> {
+    let error = replay(new_key()?).await.expect_err("it replays");
+    let error = format!("{error:?}");
+    assert!(
+        error.contains("no key `test-key-id` in the key ring"),
+        "{error}"
+    );
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+use anyhow::{Context, bail, ensure};
+use encryption::{encrypted, worker_options, workflows::Workflow};
+use serde_json::json;
+use shared::{
+    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
+    describe,
+    testing::{TestEnv, bad_input, events, until},
+};
+use std::time::Duration;
+use temporalio_client::{Client, WorkflowHandle};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    protos::temporal::api::{
+        common::v1::Payload, enums::v1::EventType::WorkflowTaskFailed,
+        history::v1::history_event::Attributes,
+    },
+};
+
+fn development_key() -> anyhow::Result<KeyRing> {
+    KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)
+}
+
+fn new_key() -> anyhow::Result<KeyRing> {
+    KeyRing::new("key-2", &[2; 32])
+}
+
+/// The same queue, seen by a client with these keys.
+fn with_keys(env: &TestEnv, keys: KeyRing) -> TestEnv {
+    TestEnv {
+        client: encrypted(env.client.clone(), EncryptionCodec::new(keys)),
+        task_queue: env.task_queue.clone(),
+    }
+}
+
+async fn start(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, Workflow>> {
+    env.start_json("Workflow", &[json!("Ada")]).await
+}
+
+/// Another client's handle on a workflow.
+fn seen_by(
+    env: &TestEnv,
+    handle: &WorkflowHandle<Client, Workflow>,
+) -> WorkflowHandle<Client, Workflow> {
+    env.client.get_workflow_handle(&handle.info().workflow_id)
+}
+
+/// Input and result as the server stores them.
+async fn stored<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<Payload>> {
+    let payloads = |attributes| match attributes {
+        Some(Attributes::WorkflowExecutionStartedEventAttributes(a)) => a.input,
+        Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) => a.result,
+        _ => None,
+    };
+    let events = events(handle).await?.into_iter();
+    Ok(events
+        .filter_map(|event| payloads(event.attributes))
+        .flat_map(|payloads| payloads.payloads)
+        .collect())
+}
+
+/// The ids of the keys that input and result were encrypted with.
+async fn keys(handle: &WorkflowHandle<Client, Workflow>) -> anyhow::Result<Vec<String>> {
+    let key = |payload: Payload| {
+        ensure!(
+            payload.metadata["encoding"] == b"binary/encrypted",
+            "{payload:?}"
+        );
+        Ok(String::from_utf8(
+            payload.metadata["encryption-key-id"].clone(),
+        )?)
+    };
+    stored(handle).await?.into_iter().map(key).collect()
+}
+
+/// The greeting; input and result are ciphertext on the server.
+#[tokio::test]
+async fn greets() -> anyhow::Result<()> {
+    let env = with_keys(&TestEnv::new().await?, development_key()?);
+    env.work(worker_options, async {
+        let handle = start(&env).await?;
+        assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada");
+        assert_eq!(keys(&handle).await?, ["test-key-id", "test-key-id"]);
+        Ok(())
+    })
+    .await
+}
+
+/// A client that does not encrypt is understood, and answered in ciphertext.
+#[tokio::test]
+async fn understands_plain_input() -> anyhow::Result<()> {
+    let plain = TestEnv::new().await?;
+    let env = with_keys(&plain, development_key()?);
+    env.work(worker_options, async {
+        let handle = seen_by(&env, &start(&plain).await?);
+        assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada");
+        let [input, result] = &stored(&handle).await?[..] else {
+            bail!("not two payloads");
+        };
+        assert_eq!(input.data, b"\"Ada\"");
+        assert_eq!(result.metadata["encoding"], b"binary/encrypted");
+        Ok(())
+    })
+    .await
+}
+
+/// Input of the wrong type fails the workflow, as without encryption. The reason quotes it, so the
+/// reason is for the client alone.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let env = with_keys(&TestEnv::new().await?, development_key()?);
+    env.work(worker_options, async {
+        let cases = [
+            (
+                vec![json!(4111_1111)],
+                "invalid type: integer `41111111`, expected a string",
+            ),
+            (vec![], "the argument is missing"),
+            (
+                vec![json!("Ada"), json!("Grace")],
+                "takes one argument, got 2",
+            ),
+        ];
+        for (arguments, reason) in cases {
+            let handle = env.start_json::<Workflow>("Workflow", &arguments).await?;
+            assert_eq!(bad_input(&handle).await?, reason);
+            let history = format!("{:?}", events(&handle).await?);
+            assert!(history.contains("\"Encoded failure\"") && history.contains("\"BadInput\""));
+            assert!(!history.contains("bad input") && !history.contains("41111111"));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Input under a key that the worker does not have. The history says which; the workflow neither
+/// fails nor is lost, for a worker with that key takes it up.
+#[tokio::test]
+async fn waits_for_the_key() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (old, new) = (
+        with_keys(&env, development_key()?),
+        with_keys(&env, new_key()?),
+    );
+    let mut options = new.start_options();
+    // How long the server waits for a task that has failed twice: 10 s by default.
+    options.task_timeout = Some(Duration::from_secs(1));
+    let handle = new
+        .client
+        .start_workflow(Workflow::run, "Ada".into(), options)
+        .await?;
+    old.work(worker_options, async {
+        until(&handle, WorkflowTaskFailed).await?;
+        let message = events(&handle)
+            .await?
+            .into_iter()
+            .find_map(|event| match event.attributes {
+                Some(Attributes::WorkflowTaskFailedEventAttributes(a)) => Some(a.failure?.message),
+                _ => None,
+            });
+        let expected = "Failed decoding activation: Encoding error: no key `key-2` in the key \
+                        ring, which holds `test-key-id`; add it to the key file";
+        assert_eq!(message.as_deref(), Some(expected));
+        Ok(())
+    })
+    .await?;
+    new.work(worker_options, async {
+        assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada");
+        Ok(())
+    })
+    .await
+}
+
+/// A result under a key that the client does not have: an error at once, which names it.
+#[tokio::test]
+async fn the_client_names_the_key() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (old, new) = (
+        with_keys(&env, development_key()?),
+        with_keys(&env, new_key()?),
+    );
+    old.work(worker_options, async {
+        let handle = seen_by(&new, &start(&old).await?);
+        let error = handle
+            .get_result(Default::default())
+            .await
+            .err()
+            .context("it reads")?;
+        let expected = "Payload conversion error: Encoding error: no key `test-key-id` in the key \
+                        ring, which holds `key-2`; add it to the key file";
+        assert_eq!(describe(&error), expected);
+        Ok(())
+    })
+    .await
+}
+
+/// Rotation: what was begun under the old key ends under the new one, and both can be read.
+#[tokio::test]
+async fn rotates() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let old = with_keys(&env, development_key()?);
+    let rotated = new_key()?.with(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
+    let rotated = with_keys(&env, rotated);
+    let handle = seen_by(&rotated, &start(&old).await?);
+    rotated
+        .work(worker_options, async {
+            assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada");
+            assert_eq!(keys(&handle).await?, ["test-key-id", "key-2"]);
+            Ok(())
+        })
+        .await
+}
+
+/// It waits for nothing, so a cancellation comes too late, even before the first task.
+#[tokio::test]
+async fn completes_though_cancelled() -> anyhow::Result<()> {
+    let env = with_keys(&TestEnv::new().await?, development_key()?);
+    let handle = start(&env).await?;
+    handle.cancel(Default::default()).await?;
+    env.work(worker_options, async {
+        assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada");
+        Ok(())
+    })
+    .await
+}
