@@ -90,10 +90,10 @@ impl ConnectionArgs {
     /// Connects, or says within [`CONNECT_TIMEOUT`] why not.
     ///
     /// # Errors
-    /// As [`ConnectionArgs::load`]; and when no Temporal server answers, in which case the error
-    /// names the address, whether TLS was on, the variables that are set, and what to do.
-    pub fn connect(&self) -> BoxFuture<'_, anyhow::Result<Client>> {
-        self.connect_with(DataConverter::default())
+    /// As [`ConnectionArgs::connect_as`]; and when no Temporal server answers, in which case the
+    /// error names the address, whether TLS was on, the variables that are set, and what to do.
+    pub fn connect(&self) -> BoxFuture<'static, anyhow::Result<Client>> {
+        self.connect_as(|_, _| {})
     }
 
     /// As [`ConnectionArgs::connect`], with a data converter of the sample's own. A worker takes
@@ -104,25 +104,28 @@ impl ConnectionArgs {
     pub fn connect_with(
         &self,
         data_converter: DataConverter,
-    ) -> BoxFuture<'_, anyhow::Result<Client>> {
-        // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
-        // into every binary that awaits it, half a minute for each.
-        Box::pin(async {
-            let (connection, mut client, tls) = self.load_from(environment()?)?;
-            client.data_converter = data_converter;
-            connect(connection, client, &tls).await
-        })
+    ) -> BoxFuture<'static, anyhow::Result<Client>> {
+        self.connect_as(|_, client| client.data_converter = data_converter)
     }
 
-    /// The SDK's options as flags, environment and profile give them, to change before
-    /// [`Client::connect`].
+    /// As [`ConnectionArgs::connect`], once `change` has had the SDK's options as flags, environment
+    /// and profile give them.
     ///
     /// # Errors
     /// On a setting that cannot be read, that contradicts another, or that the Rust client would
-    /// drop in silence. The error names the variable or the file, never a value that is secret.
-    pub fn load(&self) -> anyhow::Result<(ConnectionOptions, ClientOptions)> {
-        let (connection, client, _) = self.load_from(environment()?)?;
-        Ok((connection, client))
+    /// drop in silence: the error names the variable or the file, never a value that is secret.
+    pub fn connect_as(
+        &self,
+        change: impl FnOnce(&mut ConnectionOptions, &mut ClientOptions),
+    ) -> BoxFuture<'static, anyhow::Result<Client>> {
+        let loaded = environment().and_then(|env| self.load_from(env));
+        let loaded = loaded.map(|(mut connection, mut client, tls)| {
+            change(&mut connection, &mut client);
+            (connection, client, tls)
+        });
+        // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
+        // into every binary that awaits it, half a minute for each.
+        Box::pin(connect(loaded))
     }
 
     pub(crate) fn load_from(
@@ -188,10 +191,9 @@ impl ConnectionArgs {
 }
 
 async fn connect(
-    connection: ConnectionOptions,
-    client: ClientOptions,
-    tls: &Tls,
+    loaded: anyhow::Result<(ConnectionOptions, ClientOptions, Tls)>,
 ) -> anyhow::Result<Client> {
+    let (connection, client, tls) = loaded?;
     let (host, has_tls) = (address(&connection), connection.tls_options.is_some());
     let local = is_loopback(&connection);
     // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.

@@ -4,6 +4,7 @@
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow.
+//! [`LogFields`] goes around workflow code, and says whose log lines these are.
 //!
 //! With the feature `testing`, `testing` adds the harness: a real dev server, a worker on a task
 //! queue of its own, recorded histories. With `polled-service`, `polled_service` adds what the
@@ -39,5 +40,5 @@ pub use input::{BAD_INPUT, Input, Inputs};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
 pub use stack_trace::{StackTraces, Traced};
-pub use telemetry::{init_logs, init_telemetry};
+pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
 pub use worker::{WorkerArgs, run_until_shutdown};

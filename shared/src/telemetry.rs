@@ -1,39 +1,212 @@
-//! Logs and the SDK's runtime, each in one call.
+//! Logs and the SDK's runtime, each in one call, and the fields that say whose line a line is.
 
 use anyhow::Context;
-use std::io::IsTerminal;
-use temporalio_sdk::Runtime;
+use futures::FutureExt;
+use std::{future::poll_fn, io::IsTerminal};
+use temporalio_sdk::{
+    Runtime,
+    interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
+    workflow_interceptors::{
+        ExecuteWorkflowInput, ExecuteWorkflowResult, HandleQueryInput, HandleQueryResult,
+        HandleSignalInput, HandleSignalResult, HandleUpdateInput, HandleUpdateResult,
+        SyncWorkflowInterceptorContext, ValidateUpdateInput, ValidateUpdateResult,
+        WorkflowInterceptor, WorkflowInterceptorConstructor, WorkflowInterceptorContext,
+        WorkflowInterceptorFuture, WorkflowNext,
+    },
+};
+use tracing::{Dispatch, Instrument, Span, dispatcher, error_span};
 use tracing_subscriber::EnvFilter;
 
 /// Ours at `info`, the SDK's own at `warn`, unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info,temporalio_client=warn,temporalio_common=warn,temporalio_sdk=warn,temporalio_sdk_core=warn";
 
-/// Sends logs to stderr: without a subscriber the SDK logs nothing at all, not even why a
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text, for people
+    #[default]
+    Text,
+    /// JSON, with the fields of workflow and activity in `spans`
+    Json,
+}
+
+/// Sends logs to stderr as text: without a subscriber the SDK logs nothing at all, not even why a
 /// workflow task fails.
 ///
 /// # Errors
 /// If `RUST_LOG` is not a valid filter, or if a subscriber has been installed already.
 pub fn init_logs() -> anyhow::Result<()> {
+    init_logs_as(LogFormat::Text)
+}
+
+/// As [`init_logs`], in the format asked for.
+///
+/// # Errors
+/// As [`init_logs`].
+pub fn init_logs_as(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
             .with_context(|| format!("RUST_LOG is not a valid filter: `{filter}`"))?,
         _ => EnvFilter::new(DEFAULT_FILTER),
     };
-    tracing_subscriber::fmt()
+    // A filter that leaves out the spans of `LogFields` leaves out their fields on every line.
+    let filter = filter.add_directive(concat!(module_path!(), "=error").parse()?);
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot install the log subscriber: {error}"))
+        .with_ansi(std::io::stderr().is_terminal());
+    let installed = match format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
+    };
+    installed.map_err(|error| anyhow::anyhow!("cannot install the log subscriber: {error}"))
 }
 
-/// Logs by [`init_logs`], then the SDK's runtime on the current tokio runtime.
-///
-/// # Errors
-/// As [`init_logs`]; also when called outside a tokio runtime.
-pub fn init_telemetry() -> anyhow::Result<Runtime> {
-    // Before the runtime: a subscriber that the SDK installs would see the calling thread alone,
-    // and the activities run on the others.
-    init_logs()?;
+/// The SDK's runtime, on the current tokio runtime.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Runtime::from_current_tokio(Default::default()).context("cannot start the SDK's runtime")
+}
+
+/// Interceptors that put fields on every line from an activity or a workflow: workflow id, run id,
+/// and activity type with attempt, or workflow type. Workflow code is silent while it replays.
+///
+/// A worker takes both:
+///
+/// ```
+/// # use shared::LogFields;
+/// # let options = temporalio_sdk::WorkerOptions::new("task-queue");
+/// let options = options
+///     .activity_inbound_interceptor(LogFields)
+///     .workflow_interceptor(LogFields::in_workflows());
+/// # let _ = options;
+/// ```
+///
+/// To the SDK a workflow task that scheduled nothing is one with the task right after it, which an
+/// update may bring: without the cache, the lines of the first come once more.
+///
+/// The SDK's own spans do not do: they lack the attempt, and in workflows the ids.
+///
+/// The spans have the level of errors, which [`init_logs`] lets through whatever `RUST_LOG` says.
+#[derive(Clone, Copy, Debug)]
+pub struct LogFields;
+
+impl LogFields {
+    /// For [`temporalio_sdk::WorkerOptions`], which makes one for each workflow.
+    pub fn in_workflows() -> WorkflowInterceptorConstructor {
+        WorkflowInterceptorConstructor::new(|_| Self)
+    }
+}
+
+impl ActivityInboundInterceptor for LogFields {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        let info = input.activity_info();
+        let span = error_span!(
+            "activity",
+            workflow_id = info.workflow_id,
+            run_id = info.workflow_run_id,
+            activity_type = info.activity_type,
+            attempt = info.attempt,
+        );
+        Box::pin(next.run(input).instrument(span))
+    }
+}
+
+fn workflow_span(workflow_id: &str, run_id: &str, workflow_type: &str) -> Span {
+    error_span!("workflow", workflow_id, run_id, workflow_type)
+}
+
+fn in_workflow<'a, T: 'a>(
+    ctx: WorkflowInterceptorContext,
+    start: impl FnOnce() -> WorkflowInterceptorFuture<'a, T>,
+) -> WorkflowInterceptorFuture<'a, T> {
+    let span = workflow_span(ctx.workflow_id(), ctx.run_id(), ctx.workflow_type());
+    let mut code = unless_replaying(&ctx, &span, start);
+    // Poll by poll: a replay that has caught up goes on in earnest, in the same future.
+    WorkflowInterceptorFuture::new(poll_fn(move |cx| {
+        unless_replaying(&ctx, &span, || code.poll_unpin(cx))
+    }))
+}
+
+fn unless_replaying<T>(
+    ctx: &WorkflowInterceptorContext,
+    span: &Span,
+    code: impl FnOnce() -> T,
+) -> T {
+    if ctx.is_replaying() {
+        dispatcher::with_default(&Dispatch::none(), code)
+    } else {
+        span.in_scope(code)
+    }
+}
+
+// Queries and validators count as replaying, always, but run when somebody asks.
+fn in_handler<T>(ctx: &SyncWorkflowInterceptorContext, code: impl FnOnce() -> T) -> T {
+    workflow_span(ctx.workflow_id(), ctx.run_id(), ctx.workflow_type()).in_scope(code)
+}
+
+impl WorkflowInterceptor for LogFields {
+    fn execute<'a>(
+        &'a self,
+        ctx: WorkflowInterceptorContext,
+        input: ExecuteWorkflowInput,
+        next: WorkflowNext<
+            'a,
+            ExecuteWorkflowInput,
+            WorkflowInterceptorFuture<'a, ExecuteWorkflowResult>,
+        >,
+    ) -> WorkflowInterceptorFuture<'a, ExecuteWorkflowResult> {
+        in_workflow(ctx, || next.run(input))
+    }
+
+    fn handle_signal<'a>(
+        &'a self,
+        ctx: WorkflowInterceptorContext,
+        input: HandleSignalInput,
+        next: WorkflowNext<
+            'a,
+            HandleSignalInput,
+            WorkflowInterceptorFuture<'a, HandleSignalResult>,
+        >,
+    ) -> WorkflowInterceptorFuture<'a, HandleSignalResult> {
+        in_workflow(ctx, || next.run(input))
+    }
+
+    fn handle_update<'a>(
+        &'a self,
+        ctx: WorkflowInterceptorContext,
+        input: HandleUpdateInput,
+        next: WorkflowNext<
+            'a,
+            HandleUpdateInput,
+            WorkflowInterceptorFuture<'a, HandleUpdateResult>,
+        >,
+    ) -> WorkflowInterceptorFuture<'a, HandleUpdateResult> {
+        in_workflow(ctx, || next.run(input))
+    }
+
+    fn handle_query(
+        &self,
+        ctx: SyncWorkflowInterceptorContext,
+        input: HandleQueryInput,
+        next: WorkflowNext<'_, HandleQueryInput, HandleQueryResult>,
+    ) -> HandleQueryResult {
+        in_handler(&ctx, || next.run(input))
+    }
+
+    fn validate_update(
+        &self,
+        ctx: SyncWorkflowInterceptorContext,
+        input: ValidateUpdateInput,
+        next: WorkflowNext<'_, ValidateUpdateInput, ValidateUpdateResult>,
+    ) -> ValidateUpdateResult {
+        in_handler(&ctx, || next.run(input))
+    }
 }

@@ -1,11 +1,11 @@
 //! A worker's command line and its end.
 
-use crate::ConnectionArgs;
+use crate::{ConnectionArgs, LogFormat};
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
 use temporalio_client::Client;
 use temporalio_common::data_converters::DataConverter;
-use temporalio_sdk::Worker;
+use temporalio_sdk::{Runtime, Worker};
 
 /// Polls a task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, Default, clap::Parser)]
@@ -17,9 +17,25 @@ pub struct WorkerArgs {
     /// Task queue to poll [default: the sample's own]
     #[arg(long, env = "TEMPORAL_TASK_QUEUE", value_name = "NAME")]
     pub task_queue: Option<String>,
+
+    /// Log lines for people, or for machines
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
 }
 
 impl WorkerArgs {
+    /// Sends logs to stderr in the format asked for, then starts the SDK's runtime on the current
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// As [`crate::init_logs`]; also when called outside a tokio runtime.
+    pub fn init_telemetry(&self) -> anyhow::Result<Runtime> {
+        // Before the runtime: a subscriber that the SDK installs would see the calling thread alone,
+        // and the activities run on the others.
+        crate::init_logs_as(self.log_format)?;
+        crate::telemetry::runtime()
+    }
+
     /// Connects as the flags and the environment say; see [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
         self.connection.connect().await

@@ -9,7 +9,7 @@
 
 use anyhow::{Context, ensure};
 use shared::{
-    Input, init_telemetry, run_until_shutdown,
+    Input, WorkerArgs, run_until_shutdown,
     testing::{TestEnv, address},
 };
 use std::{
@@ -61,7 +61,11 @@ async fn stubborn_worker() -> anyhow::Result<()> {
         .register_activities(Activities)
         .graceful_shutdown_period(Duration::from_millis(100))
         .build();
-    let worker = Worker::new(&init_telemetry()?, env.client, options)?;
+    let worker = Worker::new(
+        &WorkerArgs::default().init_telemetry()?,
+        env.client,
+        options,
+    )?;
     run_until_shutdown(worker).await
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, worker_options};
-use shared::{MainResult, WorkerArgs, codec::EncryptionArgs, init_telemetry, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, codec::EncryptionArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
 /// Polls a task queue and runs the workflow of this sample, until Ctrl-C or SIGTERM.
@@ -21,7 +21,7 @@ async fn main() -> MainResult {
         worker: args,
         encryption,
     } = Args::parse();
-    let runtime = init_telemetry()?;
+    let runtime = args.worker.init_telemetry()?;
     let codec = encryption.codec()?;
     let client = encrypted(args.connect().await?, codec);
     let options = worker_options(args.task_queue(TASK_QUEUE))?;

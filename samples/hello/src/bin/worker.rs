@@ -2,13 +2,13 @@
 
 use clap::Parser;
 use hello::{TASK_QUEUE, worker_options};
-use shared::{MainResult, WorkerArgs, init_telemetry, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
 #[tokio::main]
 async fn main() -> MainResult {
     let args = WorkerArgs::parse();
-    let runtime = init_telemetry()?;
+    let runtime = args.init_telemetry()?;
     let client = args.connect().await?;
     let options = worker_options(args.task_queue(TASK_QUEUE))?;
     let worker = Worker::new(&runtime, client, options)?;

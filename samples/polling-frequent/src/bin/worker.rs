@@ -2,9 +2,7 @@
 
 use clap::Parser;
 use polling_frequent::{TASK_QUEUE, worker_options};
-use shared::{
-    MainResult, WorkerArgs, init_telemetry, polled_service::ServiceUrlArgs, run_until_shutdown,
-};
+use shared::{MainResult, WorkerArgs, polled_service::ServiceUrlArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
 /// Polls a task queue and runs the workflow and its activity, until Ctrl-C or SIGTERM.
@@ -20,7 +18,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
-    let runtime = init_telemetry()?;
+    let runtime = args.worker.init_telemetry()?;
     // `_service` and not `_`, which would end it here.
     let (service_url, _service) = args.service.service().await?;
     let client = args.worker.connect().await?;

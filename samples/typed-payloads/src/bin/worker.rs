@@ -1,14 +1,14 @@
 //! Polls the task queue and runs the workflow and its activities.
 
 use clap::Parser;
-use shared::{MainResult, WorkerArgs, init_telemetry, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 use typed_payloads::{TASK_QUEUE, worker_options};
 
 #[tokio::main]
 async fn main() -> MainResult {
     let args = WorkerArgs::parse();
-    let runtime = init_telemetry()?;
+    let runtime = args.init_telemetry()?;
     let client = args.connect().await?;
     let options = worker_options(args.task_queue(TASK_QUEUE))?;
     let worker = Worker::new(&runtime, client, options)?;

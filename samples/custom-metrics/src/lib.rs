@@ -1,0 +1,45 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod metrics;
+pub mod scrape;
+pub mod workflows;
+
+use activities::MetricsActivities;
+use metrics::Metrics;
+use shared::LogFields;
+use temporalio_sdk::{
+    WorkerOptions, WorkflowRegistrationError,
+    runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+};
+use workflows::{OrderWorkflow, StartTwoActivitiesWorkflow};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "custom-metrics-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike; `metrics` is where it counts.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(
+    task_queue: &str,
+    metrics: Metrics,
+) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    // One activity at a time, so that there is a wait to be seen. The rest as the SDK has it.
+    let tuner = TunerHolder::builder()
+        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(100))
+        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(100))
+        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(100))
+        .build();
+    let orders = metrics.clone();
+    Ok(WorkerOptions::new(task_queue)
+        .tuner(tuner)
+        .register_workflow::<StartTwoActivitiesWorkflow>()?
+        .register_workflow_with_factory(move || OrderWorkflow::new(orders.clone()))?
+        .register_activities(MetricsActivities)
+        .activity_inbound_interceptor(metrics)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
+        .build())
+}

@@ -1,0 +1,157 @@
+//! Reads the endpoint as Prometheus does, and says what changed between two readings.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "no workflow code in here"
+)]
+
+use anyhow::{Context, anyhow};
+use reqwest::Url;
+use shared::polled_service::http_client;
+use std::{collections::HashMap, fmt, net::SocketAddr, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// What the table shows; the endpoint has some twenty metrics more.
+const SHOWN: [&str; 4] = [
+    "activity_executions_total",
+    "activity_schedule_to_start_latency_bucket",
+    "orders_total",
+    "temporal_activity_execution_failed",
+];
+
+/// A worker that starts at the same time is given so long to serve its metrics.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One reading: each series with its value, in the order of the page.
+pub struct Scrape(Vec<(String, f64)>);
+
+impl Scrape {
+    /// Reads `http://<address>/metrics`.
+    ///
+    /// # Errors
+    /// If nothing answers there, or not with metrics.
+    pub async fn read(address: SocketAddr) -> anyhow::Result<Self> {
+        let url = Url::parse(&format!("http://{address}/metrics"))?;
+        let client = http_client(&url, Duration::from_secs(2))?;
+        let answer = client.get(url.clone()).send().await;
+        let answer = answer.and_then(|answer| answer.error_for_status());
+        let answer = answer.map_err(|_| {
+            anyhow!("no worker serves metrics at {url}; say where one does with --metrics-address")
+        })?;
+        Self::parse(&answer.text().await?).with_context(|| format!("no metrics at {url}"))
+    }
+
+    /// As [`Scrape::read`], and waits for a worker that is about to start.
+    ///
+    /// # Errors
+    /// As [`Scrape::read`], after five seconds.
+    pub async fn first(address: SocketAddr) -> anyhow::Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::read(address).await {
+                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(100)).await,
+                scrape => return scrape,
+            }
+        }
+    }
+
+    fn parse(page: &str) -> anyhow::Result<Self> {
+        let series = |line: &str| {
+            let (series, value) = line.rsplit_once(' ').context("a line without a value")?;
+            Ok((
+                series.to_owned(),
+                value.parse().with_context(|| line.to_owned())?,
+            ))
+        };
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        Ok(Self(lines.map(series).collect::<anyhow::Result<_>>()?))
+    }
+
+    /// The value of a series, written as on the page; 0 if it is not there.
+    pub fn get(&self, series: &str) -> f64 {
+        let found = self.0.iter().find(|(name, _)| name == series);
+        found.map_or(0.0, |(_, value)| *value)
+    }
+
+    /// The values of all series of a metric together.
+    pub fn sum(&self, metric: &str) -> f64 {
+        let series = self.0.iter().filter(|(series, _)| name(series) == metric);
+        series.map(|(_, value)| value).sum()
+    }
+
+    /// The names of all metrics, without labels.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(series, _)| name(series))
+    }
+
+    /// What has changed since `before`, of the metrics that this sample is about.
+    pub fn since(&self, before: &Scrape) -> Difference {
+        let before: HashMap<_, _> = before.0.iter().map(|(s, value)| (s, value)).collect();
+        let mut rows = Vec::new();
+        let mut below = 0.0;
+        for (series, value) in self.0.iter().filter(|(s, _)| SHOWN.contains(&name(s))) {
+            let mut change = value - before.get(series).copied().unwrap_or(&0.0);
+            let mut title = series.clone();
+            if let Some((labels, bound)) = series.rsplit_once(",le=\"") {
+                // A bucket holds those below it too; the last one is followed by another series.
+                let last = bound.starts_with("+Inf");
+                (change, below) = (change - below, if last { 0.0 } else { change });
+                title = match bound.trim_end_matches("\"}") {
+                    "+Inf" => format!("{labels}}} longer"),
+                    bound => format!("{labels}}} up to {bound} s"),
+                };
+                title = title.replacen("_bucket", "", 1);
+            } else if title.starts_with("temporal_") {
+                // The SDK's have labels for the namespace and more, too long for a table.
+                title = name(series).to_owned();
+            }
+            if change != 0.0 {
+                rows.push((title, change));
+            }
+        }
+        Difference(rows)
+    }
+}
+
+fn name(series: &str) -> &str {
+    series.split('{').next().unwrap_or(series)
+}
+
+/// What [`Scrape::since`] found; prints as a table.
+pub struct Difference(Vec<(String, f64)>);
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (title, change) in &self.0 {
+            writeln!(f, "{change:+8} {title}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Buckets hold those below them, the table does not; what has not changed is left out.
+    #[test]
+    fn difference() -> anyhow::Result<()> {
+        let before =
+            "# HELP x y\norders_total{channel=\"web\"} 1\norders_total{channel=\"shop\"} 4\n";
+        let after = "orders_total{channel=\"web\"} 3\n\
+            orders_total{channel=\"shop\"} 4\n\
+            other 7\n\
+            activity_schedule_to_start_latency_bucket{activity_type=\"a\",le=\"0.5\"} 1\n\
+            activity_schedule_to_start_latency_bucket{activity_type=\"a\",le=\"1\"} 1\n\
+            activity_schedule_to_start_latency_bucket{activity_type=\"a\",le=\"+Inf\"} 3\n\
+            activity_schedule_to_start_latency_bucket{activity_type=\"b\",le=\"0.5\"} 1\n";
+        let difference = Scrape::parse(after)?.since(&Scrape::parse(before)?);
+        let expected = "      +2 orders_total{channel=\"web\"}\n\
+            \x20     +1 activity_schedule_to_start_latency{activity_type=\"a\"} up to 0.5 s\n\
+            \x20     +2 activity_schedule_to_start_latency{activity_type=\"a\"} longer\n\
+            \x20     +1 activity_schedule_to_start_latency{activity_type=\"b\"} up to 0.5 s\n";
+        assert_eq!(difference.to_string(), expected);
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! The real worker binary: its endpoint, its log, and what it says when the port is taken.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::{Context, ensure};
+use custom_metrics::{
+    scrape::Scrape,
+    workflows::{Channel, Order, OrderWorkflow, StartTwoActivitiesWorkflow},
+};
+use serde_json::Value;
+use shared::testing::{TestEnv, address, raw_json, until, until_pending};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
+use temporalio_client::{UntypedQuery, UntypedWorkflow};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::WorkflowTaskFailed;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+/// A worker, where its metrics are, and the lines of its log.
+struct Running {
+    process: Child,
+    metrics: SocketAddr,
+    log: JoinHandle<Vec<String>>,
+}
+
+fn command(env: &TestEnv, filter: &str) -> anyhow::Result<Command> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_custom-metrics-worker"));
+    worker
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        // Empty is as good as none.
+        .env("RUST_LOG", filter)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    Ok(worker)
+}
+
+async fn start(env: &TestEnv, filter: &str, flags: &[&str]) -> anyhow::Result<Running> {
+    let mut worker = command(env, filter)?;
+    worker
+        .args(["--metrics-address", "127.0.0.1:0"])
+        .args(flags);
+    let mut process = worker.spawn()?;
+    let mut log = BufReader::new(process.stderr.take().context("piped")?).lines();
+    let first = log.next_line().await?.context("no log")?;
+    let metrics = first
+        .split_once("http://")
+        .and_then(|(_, url)| url.split_once("/metrics"))
+        .with_context(|| first.clone())?
+        .0
+        .parse()?;
+    let log = tokio::spawn(async move {
+        let mut lines = vec![first];
+        while let Ok(Some(line)) = log.next_line().await {
+            lines.push(line);
+        }
+        lines
+    });
+    Ok(Running {
+        process,
+        metrics,
+        log,
+    })
+}
+
+impl Running {
+    /// Ends the worker, so that the server knows: what it had in its cache is anybody's.
+    async fn stop(mut self) -> anyhow::Result<Vec<String>> {
+        let pid = self.process.id().context("it has ended")?.to_string();
+        Command::new("kill").arg(pid).status().await?;
+        ensure!(self.process.wait().await?.success());
+        Ok(self.log.await?)
+    }
+
+    /// Reads the metrics until they are as asked for.
+    async fn until(&self, condition: impl Fn(&Scrape) -> bool) -> anyhow::Result<Scrape> {
+        for _ in 0..200 {
+            let scrape = Scrape::read(self.metrics).await?;
+            if condition(&scrape) {
+                return Ok(scrape);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("the metrics do not become as expected")
+    }
+}
+
+/// Runs an order to its end on one worker, and queries it on the next, which has to replay it for
+/// that. The logs of both, the workflow, and how often the second one counted the order.
+async fn order_and_replay(
+    env: &TestEnv,
+    filter: &str,
+    flags: &[&str],
+) -> anyhow::Result<(Vec<String>, String, f64)> {
+    let worker = start(env, filter, flags).await?;
+    let order = Order {
+        channel: Channel::Phone,
+        pieces: 1,
+    };
+    let handle = env
+        .client
+        .start_workflow(OrderWorkflow::run, order.into(), env.start_options())
+        .await?;
+    handle.get_result(Default::default()).await?;
+    let orders = "orders_total{channel=\"phone\"}";
+    let scrape = Scrape::read(worker.metrics).await?;
+    assert_eq!(scrape.get(orders), 1.0);
+    let mut log = worker.stop().await?;
+
+    let worker = start(env, filter, flags).await?;
+    let metadata = UntypedQuery::new("__temporal_workflow_metadata");
+    handle
+        .query(metadata, raw_json(&[]), Default::default())
+        .await?;
+    let counted = Scrape::read(worker.metrics).await?.get(orders);
+    log.extend(worker.stop().await?);
+    Ok((log, handle.info().workflow_id.clone(), counted))
+}
+
+/// Replayed by another worker, an order is not counted again, and its line not logged again. The
+/// line says whose it is.
+#[tokio::test]
+async fn replay_is_silent() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (log, id, counted) = order_and_replay(&env, "", &[]).await?;
+    assert_eq!(counted, 0.0);
+    let mut received = log.iter().filter(|line| line.contains("order received"));
+    let line = received.next().context("not logged")?;
+    assert!(line.contains(&format!("workflow_id=\"{id}\"")), "{line}");
+    assert!(received.next().is_none(), "{log:?}");
+    Ok(())
+}
+
+/// The same for machines: every line is JSON, with the fields in `spans`, also if `RUST_LOG` names
+/// the sample alone; an activity's line says its type and attempt.
+#[tokio::test]
+async fn json() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (filter, flags) = ("custom_metrics=info", ["--log-format", "json"]);
+    let (mut log, id, _) = order_and_replay(&env, filter, &flags).await?;
+    let worker = start(&env, filter, &flags).await?;
+    let handle = env
+        .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
+        .await?;
+    handle.get_result(Default::default()).await?;
+    log.extend(worker.stop().await?);
+
+    let lines: Vec<Value> = log
+        .iter()
+        .map(|line| serde_json::from_str(line))
+        .collect::<Result<_, _>>()?;
+    let spans = |message: &str| -> Vec<&Value> {
+        let lines = lines.iter().filter(|line| line["message"] == message);
+        lines.map(|line| &line["spans"][0]).collect()
+    };
+    let received = spans("order received");
+    assert_eq!(received.len(), 1, "{log:?}");
+    assert_eq!(received[0]["workflow_id"], id);
+    assert_eq!(received[0]["workflow_type"], "OrderWorkflow");
+    assert!(received[0]["run_id"].is_string());
+    let activities = spans("in the activity");
+    assert_eq!(activities.len(), 2, "{log:?}");
+    for span in activities {
+        assert_eq!(span["workflow_id"], handle.info().workflow_id);
+        assert_eq!(span["activity_type"], "print_and_sleep");
+        assert_eq!(span["attempt"], 1);
+        assert!(span["run_id"].is_string());
+    }
+    Ok(())
+}
+
+/// Every metric of the SDK that the README names is there, once what it counts has happened; and
+/// of the two failures the SDK counts the one that is not benign.
+#[tokio::test]
+async fn the_readme_names_what_exists() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let worker = start(&env, "", &[]).await?;
+    // A workflow task that fails: this worker knows no such workflow.
+    let unknown = env.start_options();
+    let id = unknown.workflow_id.clone();
+    let kind = UntypedWorkflow::new("NoSuchWorkflow");
+    env.client
+        .start_workflow(kind, raw_json(&[]), unknown)
+        .await?;
+    let unknown = env.client.get_workflow_handle::<OrderWorkflow>(id);
+    until(&unknown, WorkflowTaskFailed).await?;
+    unknown.terminate(Default::default()).await?;
+    // An activity that fails, and one that answers "sold out".
+    for pieces in [11, 1_001] {
+        let order = Order {
+            channel: Channel::Shop,
+            pieces,
+        };
+        let options = env.start_options();
+        let run = OrderWorkflow::run;
+        let handle = env
+            .client
+            .start_workflow(run, order.into(), options)
+            .await?;
+        let _ = handle.get_result(Default::default()).await;
+    }
+    // A request that fails: the server no longer knows the activity that is reported done.
+    let handle = env
+        .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
+        .await?;
+    until_pending(&handle, |activity| activity.last_started_time.is_some()).await?;
+    handle.terminate(Default::default()).await?;
+
+    let readme = include_str!("../README.md");
+    let words = readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: Vec<&str> = words
+        .filter(|word| word.starts_with("temporal_") && *word != "temporal_")
+        .collect();
+    ensure!(named.len() > 10, "the README names {named:?} alone");
+    let is_there = |scrape: &Scrape, metric: &str| {
+        scrape.names().any(|name| {
+            name == metric
+                || ["_bucket", "_count", "_sum"]
+                    .iter()
+                    .any(|part| name.strip_suffix(part) == Some(metric))
+        })
+    };
+    let scrape = worker
+        .until(|scrape| named.iter().all(|metric| is_there(scrape, metric)))
+        .await?;
+    assert_eq!(scrape.sum("temporal_activity_execution_failed"), 1.0);
+    let failed = scrape.get("activity_executions_total{status=\"failed\"}");
+    assert_eq!(failed, 2.0);
+    Ok(())
+}
+
+/// A port that is taken: one line that names it and what to do, and the worker ends.
+#[tokio::test]
+async fn busy_port() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let busy = taken.local_addr()?.to_string();
+    let mut worker = command(&env, "")?;
+    let output = worker.args(["--metrics-address", &busy]).output().await?;
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr)?;
+    // The number of the error is the operating system's own.
+    let stderr = stderr.replace("(os error 48)", "(os error 98)");
+    let expected = format!(
+        "Error: cannot serve metrics at {busy}: Address already in use (os error 98); say where \
+         else with --metrics-address\n"
+    );
+    assert_eq!(stderr, expected);
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! Recorded histories against today's code.
+
+use custom_metrics::{
+    metrics::Metrics,
+    scrape::Scrape,
+    workflows::{OrderWorkflow, StartTwoActivitiesWorkflow},
+};
+use shared::testing::replay_all;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+/// A change that breaks workflows already running breaks this test; and no replay counts.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let metrics = Metrics::serve("127.0.0.1:0".parse()?)?;
+    let orders = metrics.clone();
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<StartTwoActivitiesWorkflow>()?
+        .register_workflow_with_factory(move || OrderWorkflow::new(orders.clone()))?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await?;
+    let scrape = Scrape::read(metrics.address()).await?;
+    assert_eq!(scrape.get("orders_total{channel=\"web\"}"), 0.0);
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what counts in the interceptor of this test is to run in a replay too"
+)]
+
+use custom_metrics::{
+    metrics::Metrics,
+    scrape::Scrape,
+    worker_options,
+    workflows::{OrderWorkflow, StartTwoActivitiesWorkflow},
+};
+use serde_json::json;
+use shared::{
+    describe,
+    testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use temporalio_client::{Client, WorkflowHandle};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    ActivityTaskCompleted, ActivityTaskScheduled,
+};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    WorkerOptions,
+    activities::{ActivityContext, ActivityError},
+    workflow_interceptors::{
+        ExecuteWorkflowInput, ExecuteWorkflowResult, WorkflowInterceptor,
+        WorkflowInterceptorConstructor, WorkflowInterceptorContext, WorkflowInterceptorFuture,
+        WorkflowNext,
+    },
+};
+
+/// On a port of this test's own.
+fn serve() -> anyhow::Result<Metrics> {
+    Metrics::serve("127.0.0.1:0".parse()?)
+}
+
+/// How often each status was counted: started, completed, failed.
+async fn executions(metrics: &Metrics) -> anyhow::Result<[f64; 3]> {
+    let scrape = Scrape::read(metrics.address()).await?;
+    Ok(["started", "completed", "failed"]
+        .map(|status| scrape.get(&format!("activity_executions_total{{status=\"{status}\"}}"))))
+}
+
+async fn order(
+    env: &TestEnv,
+    pieces: u32,
+) -> anyhow::Result<WorkflowHandle<Client, OrderWorkflow>> {
+    let order = json!({"channel": "web", "pieces": pieces});
+    env.start_json("OrderWorkflow", &[order]).await
+}
+
+/// Both are scheduled at once; one waits for the other, and the histogram shows it.
+#[tokio::test]
+async fn one_waits() -> anyhow::Result<()> {
+    let metrics = serve()?;
+    let recorder = metrics.clone();
+    with_worker(
+        |queue| worker_options(queue, recorder),
+        async |env| {
+            let handle = env
+                .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
+                .await?;
+            handle.get_result(Default::default()).await?;
+            assert_eq!(activity_types(&handle).await?, ["print_and_sleep"; 2]);
+            let mut events = event_types(&handle).await?;
+            events.retain(|event| [ActivityTaskScheduled, ActivityTaskCompleted].contains(event));
+            assert_eq!(events[..2], [ActivityTaskScheduled; 2]);
+
+            let scrape = Scrape::read(metrics.address()).await?;
+            let labels =
+                "activity_type=\"print_and_sleep\",workflow_type=\"StartTwoActivitiesWorkflow\"";
+            let waits =
+                |rest: &str| scrape.get(&format!("activity_schedule_to_start_latency_{rest}"));
+            assert_eq!(waits(&format!("bucket{{{labels},le=\"0.5\"}}")), 1.0);
+            assert_eq!(waits(&format!("count{{{labels}}}")), 2.0);
+            assert!(waits(&format!("sum{{{labels}}}")) > 1.0);
+            assert_eq!(executions(&metrics).await?, [2.0, 2.0, 0.0]);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A failed attempt counts as failed, a benign one too; the workflow makes an answer of the latter.
+#[tokio::test]
+async fn counts_failures() -> anyhow::Result<()> {
+    let metrics = serve()?;
+    let recorder = metrics.clone();
+    with_worker(
+        |queue| worker_options(queue, recorder),
+        async |env| {
+            let enough = order(&env, 10).await?;
+            assert_eq!(enough.get_result(Default::default()).await?, "reserved");
+            assert_eq!(executions(&metrics).await?, [1.0, 1.0, 0.0]);
+
+            let too_many = order(&env, 11).await?;
+            assert_eq!(too_many.get_result(Default::default()).await?, "sold out");
+            assert_eq!(executions(&metrics).await?, [2.0, 1.0, 1.0]);
+
+            let implausible = order(&env, 1_001).await?;
+            let failed = implausible.get_result(Default::default()).await;
+            let reason = "workflow failed: activity reserve_stock failed: nobody orders so many in \
+                          earnest (Implausible)";
+            assert_eq!(describe(&failed.expect_err("failed")), reason);
+            assert_eq!(executions(&metrics).await?, [3.0, 1.0, 2.0]);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Stands in for the sample's activities.
+pub struct Panics;
+
+#[activities]
+impl Panics {
+    #[activity(name = "reserve_stock")]
+    pub async fn reserve_stock(_ctx: ActivityContext, _pieces: u32) -> Result<(), ActivityError> {
+        panic!("on purpose")
+    }
+}
+
+/// An activity that panics counts as failed.
+#[tokio::test]
+async fn counts_panics() -> anyhow::Result<()> {
+    let metrics = serve()?;
+    let recorder = metrics.clone();
+    let options = |queue: &str| -> anyhow::Result<WorkerOptions> {
+        let orders = recorder.clone();
+        Ok(WorkerOptions::new(queue)
+            .register_workflow_with_factory(move || OrderWorkflow::new(orders.clone()))?
+            .register_activities(Panics)
+            .activity_inbound_interceptor(recorder)
+            .build())
+    };
+    with_worker(options, async |env| {
+        let handle = order(&env, 1).await?;
+        until_pending(&handle, |activity| activity.last_failure.is_some()).await?;
+        handle.terminate(Default::default()).await?;
+        let [_, completed, failed] = executions(&metrics).await?;
+        assert!(completed == 0.0 && failed >= 1.0);
+        Ok(())
+    })
+    .await
+}
+
+/// Counts each time that a workflow is run from the top, in a replay too.
+struct CountRuns(Arc<AtomicUsize>);
+
+impl WorkflowInterceptor for CountRuns {
+    fn execute<'a>(
+        &'a self,
+        _ctx: WorkflowInterceptorContext,
+        input: ExecuteWorkflowInput,
+        next: WorkflowNext<
+            'a,
+            ExecuteWorkflowInput,
+            WorkflowInterceptorFuture<'a, ExecuteWorkflowResult>,
+        >,
+    ) -> WorkflowInterceptorFuture<'a, ExecuteWorkflowResult> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        next.run(input)
+    }
+}
+
+/// Without a cache the second workflow task runs the workflow again from the top; the order counts
+/// once all the same.
+#[tokio::test]
+async fn replay_counts_once() -> anyhow::Result<()> {
+    let metrics = serve()?;
+    let (recorder, runs) = (metrics.clone(), Arc::new(AtomicUsize::new(0)));
+    let counter = runs.clone();
+    let options = |queue: &str| -> anyhow::Result<WorkerOptions> {
+        let mut options = worker_options(queue, recorder)?;
+        options.max_cached_workflows = 0;
+        options.workflow_interceptor(WorkflowInterceptorConstructor::new(move |_| {
+            CountRuns(counter.clone())
+        }));
+        Ok(options)
+    };
+    with_worker(options, async |env| {
+        order(&env, 1).await?.get_result(Default::default()).await?;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        let scrape = Scrape::read(metrics.address()).await?;
+        assert_eq!(scrape.get("orders_total{channel=\"web\"}"), 1.0);
+        Ok(())
+    })
+    .await
+}
+
+/// Bad input fails the workflow at once, names the field, and counts nowhere.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let metrics = serve()?;
+    let recorder = metrics.clone();
+    with_worker(
+        |queue| worker_options(queue, recorder),
+        async |env| {
+            let surprise = [json!("surprise")];
+            let handle = env
+                .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &surprise)
+                .await?;
+            let reason = "invalid type: string \"surprise\", expected unit";
+            assert_eq!(bad_input(&handle).await?, reason);
+            let cases = [
+                (
+                    json!({"channel": "fax", "pieces": 1}),
+                    "`channel`: unknown variant `fax`, expected one of `web`, `shop`, `phone`",
+                ),
+                (
+                    json!({"channel": "web", "pieces": -1}),
+                    "`pieces`: invalid value: integer `-1`, expected u32",
+                ),
+                (json!({"channel": "web"}), "missing field `pieces`"),
+            ];
+            for (input, reason) in cases {
+                let handle = env
+                    .start_json::<OrderWorkflow>("OrderWorkflow", &[input])
+                    .await?;
+                assert_eq!(bad_input(&handle).await?, reason);
+            }
+            assert_eq!(executions(&metrics).await?, [0.0; 3]);
+            let scrape = Scrape::read(metrics.address()).await?;
+            assert_eq!(scrape.get("orders_total{channel=\"web\"}"), 0.0);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Cancelled before a worker has seen them, both end CANCELED.
+#[tokio::test]
+async fn end_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let metrics = serve()?;
+    let order = order(&env, 1).await?;
+    let options = |queue: &str| worker_options(queue, metrics.clone());
+    env.ends_cancelled(&order, options).await?;
+    let both = env
+        .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
+        .await?;
+    env.ends_cancelled(&both, options).await
+}
