@@ -58,7 +58,7 @@ up: ## The same server in a container, by docker-compose.yml
 up-cluster: ## The server proper with PostgreSQL, in containers
 	@shared/scripts/compose up cluster
 
-up-mtls: ## The same, open only to clients with certificates
+up-mtls: certs ## The same, open only to clients with certificates
 	@shared/scripts/compose up mtls
 
 down: ## End what these started; ARGS=--volumes drops what it holds
