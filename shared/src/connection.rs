@@ -53,7 +53,8 @@ const DROPPED: [(&str, &str); 6] = [
 
 /// Flags for the connection. Each stands for the variable that it names and wins over it; what
 /// neither sets comes from the profile in `temporal.toml`. An API key has no flag, because flags
-/// show in the process list: set `TEMPORAL_API_KEY`.
+/// show in the process list: set `TEMPORAL_API_KEY`. A client certificate that comes from files is
+/// read again for every new connection.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {

@@ -148,7 +148,8 @@ impl Tls {
 
     fn server(&self, error: &CertificateError) -> Explanation {
         match error {
-            CertificateError::UnknownIssuer => {
+            // The latter when the CAs have one name, as one that was made anew has.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 let ca = self.ca.as_deref().unwrap_or("CAs of this system");
                 (
                     format!("the server's certificate is not signed by the {ca}"),

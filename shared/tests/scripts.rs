@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use outside::{outside, root};
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -182,5 +182,51 @@ fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
     ensure!(!run.wait()?.success(), "an interrupted run is no success");
     let left = String::from_utf8(members()?.stdout)?;
     ensure!(left.is_empty(), "still running: {left}");
+    Ok(())
+}
+
+/// What runs beside a worker, as the gateway of mtls, is there for a starter in another terminal; it
+/// ends with the worker, after a run and by Ctrl-C.
+#[test]
+fn what_runs_beside_ends_too() -> anyhow::Result<()> {
+    let _alone = alone();
+    let address = shared::testing::address()?;
+    let at = [("TEMPORAL_ADDRESS", address)];
+    let (_, port) = address.rsplit_once(':').context("a port")?;
+    let port: u16 = port.parse::<u16>()? + 10;
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let (ok, said) = make(&["run-mtls"], &at)?;
+    ensure!(ok && said.contains("\ngateway  "), "{said}");
+    ensure!(!listens(), "the gateway runs on after a run");
+
+    let mut worker = outside("make")
+        .arg("worker-mtls")
+        .envs(at)
+        .current_dir(root())
+        .process_group(0)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let group = format!("-{}", worker.id());
+    // The end of its output is the end of the last of its processes.
+    let stderr = BufReader::new(worker.stderr.take().context("piped")?);
+    let mut started = false;
+    for line in stderr.lines() {
+        if line?.contains("worker started") {
+            started = true;
+            let (ok, said) = make(&["run-mtls"], &at)?;
+            ensure!(
+                !ok && said.contains("Error: the gateway ended: Error: cannot listen on "),
+                "{said}"
+            );
+            let (ok, said) = make(&["start-mtls"], &at)?;
+            ensure!(ok, "{said}");
+            Command::new("kill")
+                .args(["-s", "INT", "--", &group])
+                .status()?;
+        }
+    }
+    worker.wait()?;
+    ensure!(started, "the worker has not started");
+    ensure!(!listens(), "the gateway runs on after Ctrl-C");
     Ok(())
 }

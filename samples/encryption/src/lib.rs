@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod codec_server;
 pub mod failures;
 pub mod guard;
 pub mod workflows;

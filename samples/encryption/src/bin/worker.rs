@@ -21,7 +21,7 @@ async fn main() -> MainResult {
         worker: args,
         encryption,
     } = Args::parse();
-    let runtime = args.worker.init_telemetry()?;
+    let runtime = args.init_telemetry()?;
     let codec = encryption.codec()?;
     let client = encrypted(args.connect().await?, codec);
     let options = worker_options(args.task_queue(TASK_QUEUE))?;
