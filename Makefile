@@ -9,7 +9,7 @@ PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server certs up up-cluster up-mtls down test lint fmt
+.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls down test lint fmt
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
@@ -48,6 +48,9 @@ stop: ## Stop it; what it holds stays
 
 clean-server: ## Stop it and drop what it holds
 	$(SERVER) clean
+
+codec-server: ## Decrypt for the Web UI and the CLI, at http://127.0.0.1:8081 (ARGS=--help)
+	@cargo run --quiet --package encryption --bin encryption-codec-server -- $(ARGS)
 
 certs: ## Certificates for mTLS in .temporal/certs, unless they are there (ARGS=--force)
 	@cargo run --quiet --package mtls --bin mtls-certs -- $(ARGS)

@@ -21,6 +21,9 @@ use temporalio_common::{
     },
 };
 
+/// Where the codec server is, unless it is told otherwise.
+const CODEC_SERVER: &str = "http://127.0.0.1:8081";
+
 /// Starts `Workflow` and prints its result.
 #[derive(Parser)]
 struct Args {
@@ -58,6 +61,13 @@ async fn main() -> MainResult {
         }
     };
     print_started(&handle, task_queue);
+    let id = &handle.info().workflow_id;
+    eprintln!(
+        "plain    with `make codec-server`: temporal workflow show --workflow-id {id} --codec-endpoint {CODEC_SERVER}"
+    );
+    eprintln!(
+        "plain    or on the history page, with {CODEC_SERVER} in the dialog behind the glasses"
+    );
     print_stored(&handle, &codec).await?;
     let result = handle.get_result(Default::default()).await?;
     Ok(print_result(&result)?)

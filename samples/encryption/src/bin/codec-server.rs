@@ -1,0 +1,147 @@
+//! Runs the codec server, which decrypts what the Web UI and the Temporal CLI show.
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
+
+use anyhow::{Context, anyhow, bail, ensure};
+use axum::http::HeaderValue;
+use clap::Parser;
+use encryption::codec_server::{Access, router};
+use shared::{LogFormat, MainResult, codec::EncryptionArgs, init_logs_as};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use temporalio_client::Url;
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+
+/// Where the token may be instead of in a file. There is no flag: flags show in the process list.
+const TOKEN: &str = "CODEC_SERVER_TOKEN";
+
+/// How long requests may take when the server is to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Encrypts and decrypts payloads for the Web UI and the Temporal CLI, until Ctrl-C or SIGTERM.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 is any free one. Others than this machine are served with a token only
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+
+    /// Origin whose pages may read the answers, in place of these; may be repeated
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_parser = origin,
+        default_values = [
+            "http://localhost:8233",
+            "http://127.0.0.1:8233",
+            "http://localhost:8080",
+            "http://127.0.0.1:8080",
+        ]
+    )]
+    allow_origin: Vec<HeaderValue>,
+
+    /// Namespace that the keys are for; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
+
+    /// File with the token that requests must bring [env: CODEC_SERVER_TOKEN, the token itself]
+    #[arg(long, value_name = "FILE")]
+    auth_token_file: Option<PathBuf>,
+
+    /// How many bytes a request may have
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
+    max_bytes: usize,
+
+    /// Log lines for people, or for machines
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    init_logs_as(args.log_format)?;
+    let token = token(args.auth_token_file, std::env::var_os(TOKEN))?;
+    if token.is_none() && !args.listen.ip().is_loopback() {
+        Err(anyhow!(
+            "at {} (--listen) all the network could decrypt; set {TOKEN}, or --auth-token-file",
+            args.listen
+        ))?;
+    }
+    let access = Access {
+        origins: args.allow_origin,
+        namespaces: args.namespace,
+        token,
+        max_bytes: args.max_bytes,
+    };
+    let router = router(args.encryption.codec()?, access);
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    println!("http://{}", listener.local_addr()?);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+        // An error means that the sender is gone, which is the sign.
+        let _ = stopped.await;
+    });
+    let mut serving = tokio::spawn(server.into_future());
+    tokio::select! {
+        ended = &mut serving => return Ok(ended??),
+        signal = signal() => signal?,
+    }
+    drop(stop);
+    match timeout(GRACE, serving).await {
+        Ok(ended) => Ok(ended??),
+        Err(_) => Err(anyhow!("a request took longer than {GRACE:?} and was cut"))?,
+    }
+}
+
+/// The origin of a URL, as browsers write it. `*` is none: any page that the reader has open could
+/// have its secrets decrypted.
+fn origin(text: &str) -> anyhow::Result<HeaderValue> {
+    let origin = Url::parse(text).ok().map(|url| url.origin());
+    let origin = origin.filter(|origin| origin.is_tuple());
+    let origin = origin.context("an origin is like https://ui.example.com")?;
+    Ok(origin.ascii_serialization().parse()?)
+}
+
+fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Option<String>> {
+    // Compose files and CI pass empty ones.
+    let variable = variable.filter(|value| !value.is_empty());
+    let text = match (file, variable) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => bail!("{TOKEN} is set beside --auth-token-file; unset one"),
+        (None, Some(value)) => value
+            .into_string()
+            .map_err(|_| anyhow!("{TOKEN} is not UTF-8"))?,
+        (Some(file), None) => std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {} (--auth-token-file)", file.display()))?,
+    };
+    let token = text.trim();
+    // Or `Bearer ` would do.
+    ensure!(
+        !token.is_empty(),
+        "the token of {TOKEN} or --auth-token-file is empty"
+    );
+    Ok(Some(token.to_owned()))
+}
+
+#[cfg(unix)]
+async fn signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
