@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+pub mod workflows;
+
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::SecureWorkflow;
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "mtls-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<SecureWorkflow>()?
+        .build())
+}

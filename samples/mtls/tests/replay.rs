@@ -1,0 +1,14 @@
+//! Recorded histories against today's code.
+
+use mtls::workflows::SecureWorkflow;
+use shared::testing::replay_all;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+
+/// A change that breaks workflows already running breaks this test.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<SecureWorkflow>()?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}

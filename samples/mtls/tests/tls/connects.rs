@@ -1,0 +1,124 @@
+//! What connects: by flags, variables and profiles, with every form of a key.
+
+use crate::pki::{Folder, Gateway, STARTER, WORKER, command, pki, run};
+use anyhow::ensure;
+use shared::testing::TestEnv;
+use std::process::Stdio;
+use temporalio_common::envconfig::{
+    DataSource, LoadClientConfigProfileOptions, load_client_config_profile,
+};
+use tokio::process::Command;
+
+/// What a starter says that has come through: the server's own answer.
+async fn comes_through(mut starter: Command) -> anyhow::Result<()> {
+    starter.env("TEMPORAL_NAMESPACE", "nope");
+    let output = run(starter).await?;
+    let stderr = String::from_utf8(output.stderr)?;
+    ensure!(
+        stderr.ends_with("Namespace nope is not found.\n"),
+        "{stderr}"
+    );
+    Ok(())
+}
+
+/// Worker and starter, each by flags alone, do the sample's work through the gateway.
+#[tokio::test]
+async fn by_flags() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (folder, _) = pki()?;
+    let gateway = Gateway::start(&folder, "ca.pem", "127.0.0.1:0").await?;
+    let with_flags = |binary| {
+        let mut command = command(binary);
+        command.args([
+            "--address",
+            &gateway.address,
+            "--task-queue",
+            &env.task_queue,
+        ]);
+        command.args(folder.flags("ca.pem", Some("client")));
+        command
+    };
+    let _worker = with_flags(WORKER).stderr(Stdio::null()).spawn()?;
+    let output = run(with_flags(STARTER)).await?;
+    let stdout = String::from_utf8(output.stdout)?;
+    assert_eq!(stdout, "result: \"Securely processed: data\"\n");
+    Ok(())
+}
+
+/// The same by variables: files, or the PEM itself.
+#[tokio::test]
+async fn by_variables() -> anyhow::Result<()> {
+    let (folder, _) = pki()?;
+    let gateway = Gateway::start(&folder, "ca.pem", "127.0.0.1:0").await?;
+    for (suffix, file) in [("PATH", true), ("DATA", false)] {
+        let mut starter = command(STARTER);
+        starter.env("TEMPORAL_ADDRESS", &gateway.address);
+        for (variable, name) in [
+            ("SERVER_CA_CERT", "ca.pem"),
+            ("CLIENT_CERT", "client.pem"),
+            ("CLIENT_KEY", "client.key"),
+        ] {
+            let value = if file {
+                folder.file(name)
+            } else {
+                folder.read(name)?
+            };
+            starter.env(format!("TEMPORAL_TLS_{variable}_{suffix}"), value);
+        }
+        comes_through(starter).await?;
+    }
+    Ok(())
+}
+
+/// The same by the profile that `make run-mtls` uses, with what `make certs` makes; to a name, a
+/// number or a URL.
+#[tokio::test]
+async fn by_profile() -> anyhow::Result<()> {
+    let folder = Folder::new()?;
+    let mut certs = command(env!("CARGO_BIN_EXE_mtls-certs"));
+    certs.current_dir(folder.file(""));
+    ensure!(run(certs).await?.status.success(), "no certificates");
+    for file in ["ca.pem", "server.pem", "server.key"] {
+        folder.write(file, &folder.read(&format!(".temporal/certs/{file}"))?)?;
+    }
+    let gateway = Gateway::start(&folder, "ca.pem", "127.0.0.1:0").await?;
+    let port = gateway.address.replace("127.0.0.1", "");
+    for address in [
+        format!("localhost{port}"),
+        gateway.address,
+        format!("https://localhost{port}"),
+    ] {
+        let mut starter = command(STARTER);
+        starter
+            .current_dir(folder.file(""))
+            .env(
+                "TEMPORAL_CONFIG_FILE",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/temporal.toml"),
+            )
+            .args(["--profile", "local", "--address", &address]);
+        comes_through(starter).await?;
+    }
+    Ok(())
+}
+
+/// Every profile is spelled right: a key that nobody knows would be ignored otherwise.
+#[test]
+fn profiles_are_spelled_right() -> anyhow::Result<()> {
+    for profile in ["local", "cloud-mtls", "cloud-api-key"] {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/temporal.toml").to_owned();
+        let options = LoadClientConfigProfileOptions::builder()
+            .config_source(DataSource::Path(file))
+            .config_file_profile(profile.to_owned())
+            .config_file_strict(true)
+            .disable_env(true)
+            .build();
+        let loaded = load_client_config_profile(options, None);
+        let loaded = loaded.map_err(|error| anyhow::anyhow!("{error}"))?;
+        ensure!(loaded.tls.is_some(), "{profile} is without TLS");
+        assert_eq!(
+            loaded.tls.and_then(|tls| tls.client_cert).is_some(),
+            profile != "cloud-api-key"
+        );
+    }
+    Ok(())
+}

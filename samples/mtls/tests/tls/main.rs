@@ -1,0 +1,16 @@
+//! The real binaries behind real TLS: what connects, what is refused and in which words, how a
+//! certificate is replaced.
+
+#![cfg(unix)]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
+
+mod certs;
+mod connects;
+mod errors;
+mod nginx;
+mod pki;
+mod rotation;

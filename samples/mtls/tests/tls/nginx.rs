@@ -1,0 +1,102 @@
+//! A proxy that is not ours: nginx, if it is installed.
+
+use crate::pki::{Ca, STARTER, WORKER, command, error, pki, run};
+use anyhow::{Context, ensure};
+use shared::testing::{TestEnv, address};
+use std::{io::Write, process::Stdio, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::{sleep, timeout},
+};
+
+/// Through nginx with client verification the sample works; who has no certificate that it knows, or
+/// does not know nginx's own, is told so.
+#[tokio::test]
+async fn through_nginx() -> anyhow::Result<()> {
+    let installed = Command::new("nginx")
+        .arg("-v")
+        .stderr(Stdio::null())
+        .status()
+        .await;
+    if installed.is_err() {
+        // Not by a macro, which the test harness would swallow.
+        writeln!(std::io::stderr(), "SKIPPED: nginx is not installed")?;
+        return Ok(());
+    }
+    let env = TestEnv::new().await?;
+    let (folder, _) = pki()?;
+    Ca::new(&folder, "other-ca")?.issue(&folder, "rogue", &[], -1..1)?;
+    let listen = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let scratch: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {};", folder.file(name)))
+        .concat();
+    // One process: the workers of a master that is killed would stay.
+    let config = format!(
+        "daemon off; master_process off; error_log {log}; pid {pid}; events {{}}
+         http {{ access_log off; {scratch}
+           server {{ listen {listen} ssl http2;
+             ssl_certificate server.pem; ssl_certificate_key server.key;
+             ssl_client_certificate ca.pem; ssl_verify_client on;
+             client_body_timeout 120s; client_max_body_size 0;
+             location / {{ grpc_pass grpc://{target}; grpc_read_timeout 120s; }} }} }}",
+        log = folder.file("nginx.log"),
+        pid = folder.file("nginx.pid"),
+        target = address()?,
+    );
+    folder.write("nginx.conf", &config)?;
+    let _nginx = Command::new("nginx")
+        .args(["-p", &folder.file(""), "-c", &folder.file("nginx.conf")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let ready = async {
+        while TcpStream::connect(listen).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), ready)
+        .await
+        .context("nginx does not listen")?;
+
+    let with = |binary, ca, client| {
+        let mut command = command(binary);
+        command
+            .args([
+                "--address",
+                &listen.to_string(),
+                "--task-queue",
+                &env.task_queue,
+            ])
+            .args(folder.flags(ca, client));
+        command
+    };
+    let _worker = with(WORKER, "ca.pem", Some("client"))
+        .stderr(Stdio::null())
+        .spawn()?;
+    let output = run(with(STARTER, "ca.pem", Some("client"))).await?;
+    assert_eq!(output.stdout, b"result: \"Securely processed: data\"\n");
+
+    let page =
+        "the peer answered with an HTTP error page (400 Bad Request), most likely because it";
+    for binary in [STARTER, WORKER] {
+        let said = error(with(binary, "ca.pem", Some("rogue"))).await?;
+        let words = format!(
+            "{page} refuses the client certificate {}",
+            folder.file("rogue.pem")
+        );
+        ensure!(said.contains(&words), "{said}");
+        let said = error(with(binary, "ca.pem", None)).await?;
+        ensure!(
+            said.contains(&format!("{page} asks for a client certificate")),
+            "{said}"
+        );
+        let said = error(with(binary, "other-ca.pem", Some("client"))).await?;
+        ensure!(
+            said.contains("the server's certificate is not signed by"),
+            "{said}"
+        );
+    }
+    Ok(())
+}
