@@ -367,9 +367,11 @@ fn root_cause(error: &(dyn std::error::Error + 'static), host: &str) -> String {
 }
 
 fn names_set() -> String {
+    // The one is for the scripts, the other for the `history` line.
+    let others = ["TEMPORAL_CLI", "TEMPORAL_UI_URL"];
     let names: BTreeSet<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("TEMPORAL_"))
+        .filter(|name| name.starts_with("TEMPORAL_") && !others.contains(&&**name))
         .collect();
     match names.len() {
         0 => "no TEMPORAL_* variable".to_owned(),
