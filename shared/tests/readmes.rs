@@ -213,7 +213,7 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
     let (queue, failures) = (Mutex::new(readmes.into_iter()), Mutex::new(Vec::new()));
     // Most of a command's time is waiting for others, so a few go side by side.
     std::thread::scope(|scope| {
-        for _ in 0..3 {
+        for _ in 0..5 {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().expect("no panic").next();
