@@ -22,11 +22,14 @@
 pub mod codec;
 mod connection;
 mod failure;
+#[cfg(feature = "http-client")]
+mod http;
 mod input;
 mod output;
 #[cfg(feature = "polled-service")]
 pub mod polled_service;
 mod runs;
+mod signals;
 mod stack_trace;
 mod telemetry;
 #[cfg(feature = "testing")]
@@ -36,9 +39,12 @@ mod worker;
 
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
+#[cfg(feature = "http-client")]
+pub use http::http_client;
 pub use input::{BAD_INPUT, Input, Inputs};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
+pub use signals::ShutdownSignals;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
 pub use worker::{WorkerArgs, run_until_shutdown};

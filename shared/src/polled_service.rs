@@ -3,6 +3,7 @@
 //! `GET /greetings?id=…&greeting=Hello&name=World` answers 503 until the fifth request for an id,
 //! then 200 and the greeting. Without a name it is 400; `/broken` is always 500, anything else 404.
 
+use crate::ShutdownSignals;
 use anyhow::{Context, bail};
 use axum::{
     Router,
@@ -10,13 +11,12 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use reqwest::{Client, Url};
+use reqwest::Url;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
     io::Write,
     net::{Ipv4Addr, SocketAddr},
-    time::Duration,
 };
 use tokio::{
     net::TcpListener,
@@ -135,14 +135,15 @@ pub struct PolledServiceArgs {
 }
 
 impl PolledServiceArgs {
-    /// Runs the service until Ctrl-C, and prints its URL.
+    /// Runs the service until Ctrl-C or SIGTERM, and prints its URL.
     ///
     /// # Errors
     /// As [`PolledService::start_at`] and [`PolledService::shutdown`].
     pub async fn run(&self) -> anyhow::Result<()> {
+        let mut signals = ShutdownSignals::new()?;
         let service = PolledService::start_at(self.listen, self.ready_at).await?;
         writeln!(std::io::stdout(), "{}", service.url())?;
-        tokio::signal::ctrl_c().await?;
+        signals.next().await;
         service.shutdown().await
     }
 }
@@ -178,27 +179,11 @@ impl ServiceUrlArgs {
     }
 }
 
-/// An HTTP client for `service`, with a limit on each request: reqwest has none of its own.
-///
-/// It goes by no proxy, whatever the environment says: a proxy's 503 would be taken for "not yet".
-///
-/// # Errors
-/// If TLS is needed and cannot be set up, as on a machine without CA certificates.
-pub fn http_client(service: &Url, timeout: Duration) -> anyhow::Result<Client> {
-    // reqwest as it is compiled here panics when there is no provider. An error means that there
-    // is one already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder().timeout(timeout).no_proxy();
-    if service.scheme() == "http" {
-        // Or it would look for CA certificates all the same, and small containers have none.
-        client = client.tls_certs_only([]);
-    }
-    client.build().context("cannot set up the HTTP client")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http_client;
+    use std::time::Duration;
 
     async fn ask(url: &Url, id: &str, name: &str) -> anyhow::Result<(u16, String)> {
         let query = [("id", id), ("greeting", "Hello"), ("name", name)];

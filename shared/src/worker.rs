@@ -1,6 +1,6 @@
 //! A worker's command line and its end.
 
-use crate::{ConnectionArgs, LogFormat};
+use crate::{ConnectionArgs, LogFormat, ShutdownSignals};
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
 use temporalio_client::Client;
@@ -72,7 +72,7 @@ pub fn run_until_shutdown(worker: Worker) -> LocalBoxFuture<'static, anyhow::Res
 async fn run(mut worker: Worker) -> anyhow::Result<()> {
     let task_queue = worker.task_queue().to_owned();
     let shutdown = worker.shutdown_handle();
-    let mut signals = Signals::new().context("cannot listen for Ctrl-C and SIGTERM")?;
+    let mut signals = ShutdownSignals::new()?;
 
     tracing::info!(task_queue, "worker started, Ctrl-C stops it");
     let running = worker.run();
@@ -88,48 +88,6 @@ async fn run(mut worker: Worker) -> anyhow::Result<()> {
             tracing::warn!(signal, "ended at once, what was running will be retried");
             // Not by returning: tokio would wait for activities that block a thread.
             std::process::exit(130)
-        }
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "Ctrl-C",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> &'static str {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
-            // Nothing left to listen to: the worker ends with its process.
-            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::FruitActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
 
@@ -18,5 +19,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<PurchaseFruitsWorkflow>()?
         .register_activities(FruitActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

@@ -4,6 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::CancellationActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::CancellationWorkflow;
 
@@ -18,5 +19,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<CancellationWorkflow>()?
         .register_activities(CancellationActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

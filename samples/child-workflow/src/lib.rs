@@ -6,6 +6,7 @@ pub mod workflows;
 
 use close_policy::LeavingParentWorkflow;
 use many::GreetManyWorkflow;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
 
@@ -23,5 +24,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<AdvancedParentWorkflow>()?
         .register_workflow::<LeavingParentWorkflow>()?
         .register_workflow::<GreetManyWorkflow>()?
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

@@ -2,6 +2,7 @@
 
 pub mod workflows;
 
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::LongRunningWorkflow;
 
@@ -15,5 +16,7 @@ pub const TASK_QUEUE: &str = "continue-as-new-task-queue";
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<LongRunningWorkflow>()?
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

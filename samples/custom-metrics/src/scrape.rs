@@ -8,7 +8,7 @@
 
 use anyhow::{Context, anyhow};
 use reqwest::Url;
-use shared::polled_service::http_client;
+use shared::http_client;
 use std::{collections::HashMap, fmt, net::SocketAddr, time::Duration};
 use tokio::time::{Instant, sleep};
 

@@ -7,7 +7,7 @@ pub mod workflows;
 
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
-use shared::codec::EncryptionCodec;
+use shared::{LogFields, codec::EncryptionCodec};
 use std::sync::Arc;
 use temporalio_client::Client;
 use temporalio_common::data_converters::{DataConverter, PayloadConverter};
@@ -24,6 +24,8 @@ pub const TASK_QUEUE: &str = "encryption-task-queue";
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<Workflow>()?
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }
 

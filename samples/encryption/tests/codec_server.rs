@@ -12,7 +12,7 @@ use encryption::{
 use serde_json::{Value, json};
 use shared::{
     codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    polled_service::http_client,
+    http_client,
     testing::{TestEnv, address, events},
 };
 use std::{

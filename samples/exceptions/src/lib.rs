@@ -5,7 +5,7 @@ pub mod causes;
 pub mod workflows;
 
 use activities::DataActivities;
-use shared::StackTraces;
+use shared::{LogFields, StackTraces};
 use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
@@ -22,6 +22,8 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<DataProcessingWorkflow>()?
         .register_workflow::<TypedErrorsWorkflow>()?
         .register_activities(DataActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }
 

@@ -4,6 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::HelloActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::HelloWorkflow;
 
@@ -18,5 +19,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<HelloWorkflow>()?
         .register_activities(HelloActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

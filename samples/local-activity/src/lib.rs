@@ -4,6 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::GreetingActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow};
 
@@ -21,5 +22,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<LocalRetryWorkflow>()?
         // An activity is not local by itself: the workflow decides, at each call.
         .register_activities(GreetingActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

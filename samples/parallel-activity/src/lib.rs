@@ -4,6 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::GreetingActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{SayHelloBoundedWorkflow, SayHelloWorkflow};
 
@@ -19,5 +20,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<SayHelloWorkflow>()?
         .register_workflow::<SayHelloBoundedWorkflow>()?
         .register_activities(GreetingActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

@@ -5,6 +5,7 @@ pub mod workflows;
 
 use activities::GreetingActivities;
 use reqwest::Url;
+use shared::LogFields;
 use temporalio_sdk::WorkerOptions;
 use workflows::GreetingWorkflow;
 
@@ -19,5 +20,7 @@ pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOp
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<GreetingWorkflow>()?
         .register_activities(GreetingActivities::new(service)?)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

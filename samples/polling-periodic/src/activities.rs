@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, polled_service::http_client};
+use shared::{Input, http_client};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{

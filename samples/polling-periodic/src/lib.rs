@@ -5,6 +5,7 @@ pub mod workflows;
 
 use activities::GreetingActivities;
 use reqwest::Url;
+use shared::LogFields;
 use temporalio_sdk::WorkerOptions;
 use workflows::{GreetingWorkflow, PollGreetingWorkflow};
 
@@ -20,5 +21,7 @@ pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOp
         .register_workflow::<GreetingWorkflow>()?
         .register_workflow::<PollGreetingWorkflow>()?
         .register_activities(GreetingActivities::new(service)?)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

@@ -7,6 +7,7 @@ pub mod schedules;
 pub mod workflows;
 
 use activities::ScheduleActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::YourSchedulesWorkflow;
 
@@ -24,5 +25,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<YourSchedulesWorkflow>()?
         .register_activities(ScheduleActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

@@ -6,6 +6,7 @@ pub mod models;
 pub mod workflows;
 
 use activities::MyActivities;
+use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::MyWorkflow;
 
@@ -20,5 +21,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<MyWorkflow>()?
         .register_activities(MyActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
         .build())
 }

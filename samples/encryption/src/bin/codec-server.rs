@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use axum::http::HeaderValue;
 use clap::Parser;
 use encryption::codec_server::{Access, router};
-use shared::{LogFormat, MainResult, codec::EncryptionArgs, init_logs_as};
+use shared::{LogFormat, MainResult, ShutdownSignals, codec::EncryptionArgs, init_logs_as};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use temporalio_client::Url;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
@@ -83,6 +83,7 @@ async fn main() -> MainResult {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
+    let mut signals = ShutdownSignals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
     println!("http://{}", listener.local_addr()?);
     let server = axum::serve(listener, router).with_graceful_shutdown(async {
@@ -92,7 +93,7 @@ async fn main() -> MainResult {
     let mut serving = tokio::spawn(server.into_future());
     tokio::select! {
         ended = &mut serving => return Ok(ended??),
-        signal = signal() => signal?,
+        _ = signals.next() => {}
     }
     drop(stop);
     match timeout(GRACE, serving).await {
@@ -129,19 +130,4 @@ fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Op
         "the token of {TOKEN} or --auth-token-file is empty"
     );
     Ok(Some(token.to_owned()))
-}
-
-#[cfg(unix)]
-async fn signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }

@@ -19,11 +19,10 @@ use rustls::{
     server::WebPkiClientVerifier,
     version::TLS13,
 };
-use shared::{MainResult, init_logs};
+use shared::{MainResult, ShutdownSignals, init_logs};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -82,12 +81,12 @@ async fn main() -> MainResult {
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
     println!("{} (TLS), for {}", listener.local_addr()?, args.target);
-    let mut stop = pin!(tokio::signal::ctrl_c());
+    let mut signals = ShutdownSignals::new()?;
     loop {
         let (client, peer) = tokio::select! {
             accepted = listener.accept() => accepted?,
             // Connections are cut: those of Temporal's clients last, and they make new ones.
-            _ = &mut stop => return Ok(()),
+            _ = signals.next() => return Ok(()),
         };
         let args = args.clone();
         tokio::spawn(async move {

@@ -18,7 +18,7 @@ use schedule::{
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::json;
-use shared::{MainResult, StarterArgs, describe, print_result, print_started};
+use shared::{MainResult, ShutdownSignals, StarterArgs, describe, print_result, print_started};
 use std::time::{Duration, SystemTime};
 use temporalio_client::{
     Client,
@@ -177,13 +177,14 @@ async fn show(
 
 /// All of it on a schedule that is gone afterwards, whatever happens in between.
 async fn demo(client: &Client, starter: &StarterArgs, schedule_id: &str) -> anyhow::Result<String> {
-    // Listens from here on, so that no signal ends the process between create and delete.
-    let interrupted = interrupted()?;
+    // Ctrl-C, or the SIGTERM by which `make run-schedule` passes it on: from here on, so that none ends
+    // the process between create and delete.
+    let mut signals = ShutdownSignals::new()?;
     // An error here ends it: what is there under this id, if anything, is somebody else's.
     let handle = &create(client, starter, schedule_id, CreateArgs::default()).await?;
     let result = tokio::select! {
         result = steps(client, starter, handle) => result,
-        signal = interrupted => Err(anyhow!("stopped by {signal}")),
+        signal = signals.next() => Err(anyhow!("stopped by {signal}")),
     };
     let deleting = timeout(Duration::from_secs(5), handle.delete(Default::default()));
     let left = match deleting.await {
@@ -263,28 +264,4 @@ async fn until_done(client: &Client, runs: &mut [Run]) -> anyhow::Result<()> {
         run.refresh(client).await?;
     }
     Ok(())
-}
-
-/// Ctrl-C, or the SIGTERM by which `make run-schedule` passes it on.
-#[cfg(unix)]
-fn interrupted() -> std::io::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => "Ctrl-C",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn interrupted() -> std::io::Result<impl Future<Output = &'static str>> {
-    Ok(async {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
-            Err(_) => std::future::pending().await,
-        }
-    })
 }
