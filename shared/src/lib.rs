@@ -3,12 +3,11 @@
 //!
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
-//! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow.
+//! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
+//! [`sleep`], a timer that a workflow can be cancelled in.
 //! [`LogFields`] goes around workflow code, and says whose log lines these are.
 //!
-//! With the feature `testing`, `testing` adds the harness: a real dev server, a worker on a task
-//! queue of its own, recorded histories. With `polled-service`, `polled_service` adds what the
-//! polling samples poll; with `codec`, `codec` encrypts payloads.
+//! A module behind a feature is for who needs it, and says itself what it is for.
 
 #![warn(missing_docs)]
 #![allow(
@@ -30,6 +29,7 @@ mod output;
 pub mod polled_service;
 mod runs;
 mod signals;
+mod sleep;
 mod stack_trace;
 mod telemetry;
 #[cfg(feature = "testing")]
@@ -45,6 +45,7 @@ pub use input::{BAD_INPUT, Input, Inputs};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
 pub use signals::ShutdownSignals;
+pub use sleep::sleep;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
 pub use worker::{WorkerArgs, run_until_shutdown};

@@ -1,12 +1,10 @@
 //! The workflow: work without end, in runs whose histories stay short.
 
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, sleep};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    TimerResult, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
-};
+use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 const BATCH: Duration = Duration::from_millis(100);
 const MAX_ITERATIONS: u64 = 1000;
@@ -61,10 +59,7 @@ impl LongRunningWorkflow {
         ctx.state_mut(|workflow| workflow.state = input.state.unwrap_or_default());
         Self::finish_handlers(ctx).await?;
         while ctx.state(|workflow| workflow.state.iteration) < max_iterations {
-            // Not an error: who overlooks it goes on as if the timer had fired.
-            if ctx.timer(BATCH).await == TimerResult::Cancelled {
-                return Err(WorkflowTermination::cancelled());
-            }
+            sleep(ctx, BATCH).await?;
             ctx.state_mut(|workflow| {
                 workflow.state.iteration += 1;
                 workflow.state.add(BATCH_ITEMS);
@@ -77,11 +72,6 @@ impl LongRunningWorkflow {
             // for ever.
             if ctx.continue_as_new_suggested() || input.continue_after_events.is_some_and(too_long)
             {
-                // A cancellation does not cross the boundary: one that came when the timer had
-                // fired already would be lost.
-                if ctx.cancellation_token().is_cancelled() {
-                    return Err(WorkflowTermination::cancelled());
-                }
                 let state = Some(ctx.state(|workflow| workflow.state));
                 let input = LongRunningInput { state, ..input };
                 ctx.continue_as_new(input.into(), Default::default())?;

@@ -328,3 +328,15 @@ async fn ends_cancelled_at_the_boundary() -> anyhow::Result<()> {
     assert_eq!(histories(&first).await?.len(), 1);
     Ok(())
 }
+
+/// Cancelled while no worker is there, and the timer fires after that: both come in one task.
+#[tokio::test]
+async fn ends_cancelled_before_a_timer_fires() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (first, _) = start(&env, state(0, 0), 2, None).await?;
+    env.work(worker_options, until(&first, TimerStarted))
+        .await?;
+    first.cancel(Default::default()).await?;
+    until(&first, TimerFired).await?;
+    env.work(worker_options, ended_cancelled(&first)).await
+}

@@ -2,12 +2,11 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Inputs};
+use shared::{Input, Inputs, sleep};
 use std::{num::NonZeroU32, pin::pin, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ChildWorkflowOptions, WorkflowContext, WorkflowResult, WorkflowTermination,
-    workflows,
+    ActivityOptions, ChildWorkflowOptions, WorkflowContext, WorkflowResult, workflows,
 };
 
 /// How many polls a run makes before it continues as new: few, for the eye. 51,200 events, of
@@ -99,12 +98,7 @@ impl PollGreetingWorkflow {
             if let Some(greeting) = polled {
                 return Ok(greeting);
             }
-            ctx.timer(interval).await;
-            // Not the timer's result, which says `Fired` if the request comes with it: a run that
-            // then continues as new leaves the request behind.
-            if ctx.cancellation_token().is_cancelled() {
-                return Err(WorkflowTermination::cancelled());
-            }
+            sleep(ctx, interval).await?;
         }
         // A history that grew with every poll would come to its limit.
         match ctx.continue_as_new(input.into(), Default::default())? {}

@@ -10,7 +10,7 @@ mod server;
 pub use history::{
     activity_types, event_types, events, forget_cache, history, replay_all, until, until_pending,
 };
-pub use server::address;
+pub use server::{address, root};
 
 use crate::{BAD_INPUT, describe};
 use anyhow::{Context, bail};

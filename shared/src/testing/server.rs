@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::OnceLock,
 };
@@ -10,6 +11,11 @@ use std::{
 /// The child's standard input is the leash: the server ends when it closes, and it closes with
 /// this process, however that ends.
 static SERVER: OnceLock<Result<(String, Option<Child>), String>> = OnceLock::new();
+
+/// The folder that `shared` is in, with `.temporal` beside it.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
 
 /// `host:port` of the test server: `TEMPORAL_TEST_ADDRESS`, or a server of this process's own.
 ///
