@@ -29,5 +29,5 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
 
 /// The SDK's data converter, but for failures: those of this crate's errors get a stack trace.
 pub fn data_converter() -> DataConverter {
-    StackTraces::new(&["exceptions"]).into_data_converter()
+    StackTraces::new(&[env!("CARGO_CRATE_NAME")]).into_data_converter()
 }

@@ -80,7 +80,7 @@ impl TypedErrorsWorkflow {
             should_fail: true,
             trouble,
         };
-        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_millis(500))
+        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1))
             .retry_policy(retry_policy())
             .build();
         Ok(ctx
