@@ -5,11 +5,14 @@
 //! plain `cargo test` works too. Tests never go to `TEMPORAL_ADDRESS`.
 
 mod history;
+mod load;
 mod server;
+pub mod survive;
 
 pub use history::{
     activity_types, event_types, events, forget_cache, history, replay_all, until, until_pending,
 };
+pub use load::{Case, End, Load};
 pub use server::{address, root};
 
 use crate::{BAD_INPUT, describe};

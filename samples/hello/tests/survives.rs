@@ -1,0 +1,55 @@
+//! What production does to a worker, done to the real worker binary under load.
+
+#![cfg(unix)]
+
+use shared::testing::{
+    address,
+    survive::{Network, Scene, ServerProcess, killed_worker, moment},
+};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
+const LOAD: &str = include_str!("load.json");
+
+/// Killed at a random moment, and another takes over: every workflow ends as it should.
+#[tokio::test]
+async fn a_killed_worker() -> anyhow::Result<()> {
+    killed_worker(WORKER, LOAD).await
+}
+
+/// The server is killed, and back two seconds later: nothing is lost, and no worker gives up.
+#[tokio::test]
+async fn a_killed_server() -> anyhow::Result<()> {
+    let mut server = ServerProcess::start().await?;
+    let address = server.address();
+    let scene = Scene::new(WORKER, LOAD, &address, &address).await?;
+    let mut worker = scene.worker().await?;
+    scene
+        .play(async {
+            moment().await;
+            server.kill_and_restart(Duration::from_secs(2)).await
+        })
+        .await?;
+    // An error if it has ended by itself.
+    worker.kill().await
+}
+
+/// Twenty seconds without a network between worker and server: the worker finds back by itself.
+#[tokio::test]
+async fn a_cut_network() -> anyhow::Result<()> {
+    let server = address()?;
+    let network = Network::to(server).await?;
+    let scene = Scene::new(WORKER, LOAD, server, &network.address()).await?;
+    let mut worker = scene.worker().await?;
+    scene
+        .play(async {
+            moment().await;
+            network.cut();
+            sleep(Duration::from_secs(20)).await;
+            network.mend();
+            Ok(())
+        })
+        .await?;
+    worker.kill().await
+}

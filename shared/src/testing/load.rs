@@ -1,0 +1,162 @@
+//! What a sample's workflows are started with under load, and how each has to end.
+
+use super::raw_json;
+use crate::describe;
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+use std::time::Duration;
+use temporalio_client::{
+    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, Url, WorkflowStartOptions,
+    errors::{WorkflowGetResultError, WorkflowStartError},
+};
+use temporalio_common::data_converters::{DataConverter, RawValue};
+use tokio::time::sleep;
+
+/// Pause before a call is made again that the server did not answer.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A sample's `tests/load.json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// Arguments for the worker, beside where the server is and which task queue.
+    #[serde(default)]
+    pub worker_args: Vec<String>,
+    /// Whether payloads are encrypted, with the development key.
+    #[cfg(feature = "codec")]
+    #[serde(default)]
+    pub encrypted: bool,
+    /// What to start, in turn.
+    pub cases: Vec<Case>,
+}
+
+/// One workflow, and its end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Its type.
+    pub workflow: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub input: Vec<Value>,
+    /// How it ends.
+    pub ends: End,
+}
+
+/// How a workflow ends.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// With this result.
+    Result(Value),
+    /// In a failure whose description contains this.
+    Failure(String),
+    /// Cancelled: it is asked to as soon as it has started.
+    Cancelled,
+}
+
+impl Load {
+    /// Reads a `load.json`.
+    ///
+    /// # Errors
+    /// If it is none, or without cases.
+    pub fn parse(json: &str) -> anyhow::Result<Self> {
+        let load: Self = serde_json::from_str(json).context("not a load.json")?;
+        ensure!(!load.cases.is_empty(), "a load.json without cases");
+        Ok(load)
+    }
+
+    /// A client for the server at `address`, with the data converter that this sample needs.
+    ///
+    /// # Errors
+    /// If it cannot connect.
+    pub async fn connect(&self, address: &str) -> anyhow::Result<Client> {
+        let data_converter = self.data_converter()?;
+        let connection = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?);
+        let options = ClientOptions::new("default").data_converter(data_converter);
+        Ok(Client::connect(connection.build(), options.build()).await?)
+    }
+}
+
+impl Load {
+    #[cfg(feature = "codec")]
+    fn data_converter(&self) -> anyhow::Result<DataConverter> {
+        use temporalio_common::data_converters::{DefaultFailureConverter, PayloadConverter};
+        if !self.encrypted {
+            return Ok(DataConverter::default());
+        }
+        Ok(DataConverter::new(
+            PayloadConverter::default(),
+            DefaultFailureConverter,
+            crate::codec::EncryptionArgs::default().codec()?,
+        ))
+    }
+
+    #[cfg(not(feature = "codec"))]
+    fn data_converter(&self) -> anyhow::Result<DataConverter> {
+        Ok(DataConverter::default())
+    }
+}
+
+impl Case {
+    /// Starts the workflow under `id`, waits for its end, and says what is wrong with that. Goes on
+    /// asking while there is no server.
+    ///
+    /// # Errors
+    /// If it ends otherwise than it should.
+    pub async fn run(&self, client: &Client, task_queue: &str, id: &str) -> anyhow::Result<()> {
+        while let Err(error) = self.start(client, task_queue, id).await {
+            match error {
+                // By an earlier try, whose answer got lost.
+                WorkflowStartError::AlreadyStarted { .. } => break,
+                WorkflowStartError::Rpc(_) => sleep(AGAIN).await,
+                error => return Err(error.into()),
+            }
+        }
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(id);
+        if self.ends == End::Cancelled {
+            while handle.cancel(Default::default()).await.is_err() {
+                sleep(AGAIN).await;
+            }
+        }
+        let end = loop {
+            match handle.get_result(Default::default()).await {
+                Err(WorkflowGetResultError::Rpc(_) | WorkflowGetResultError::Other(_)) => {
+                    sleep(AGAIN).await;
+                }
+                Ok(result) => break End::Result(json(&result)?),
+                Err(WorkflowGetResultError::Cancelled { .. }) => break End::Cancelled,
+                Err(error) => break End::Failure(describe(&error)),
+            }
+        };
+        let as_designed = match (&end, &self.ends) {
+            (End::Failure(failure), End::Failure(part)) => failure.contains(part),
+            (end, designed) => end == designed,
+        };
+        if !as_designed {
+            bail!("{} {id} ended otherwise: {end:?}", self.workflow);
+        }
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        client: &Client,
+        task_queue: &str,
+        id: &str,
+    ) -> Result<(), WorkflowStartError> {
+        let workflow = UntypedWorkflow::new(&self.workflow);
+        let options = WorkflowStartOptions::new(task_queue, id).build();
+        let started = client.start_workflow(workflow, raw_json(&self.input), options);
+        started.await.map(drop)
+    }
+}
+
+fn json(result: &RawValue) -> anyhow::Result<Value> {
+    match &result.payloads[..] {
+        [payload] if payload.data.is_empty() => Ok(Value::Null),
+        [payload] => serde_json::from_slice(&payload.data).context("a result that is no JSON"),
+        payloads => bail!("{} results", payloads.len()),
+    }
+}

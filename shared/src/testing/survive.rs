@@ -1,0 +1,380 @@
+//! What production does to a worker: kills it, cuts it off, takes its server away, replaces it.
+//!
+//! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
+//! `tests/load.json`.
+
+use super::{Case, Load, event_types, root};
+use anyhow::{Context, bail, ensure};
+use futures::future::try_join_all;
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use temporalio_client::{Client, UntypedWorkflow};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    self, ActivityTaskTimedOut, WorkflowTaskTimedOut,
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    sync::watch,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+/// How long a load may take to end, whatever happens to it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two workflows of a load.
+const PACE: Duration = Duration::from_millis(25);
+
+/// How many workflows a load has.
+const WORKFLOWS: usize = 40;
+
+/// A worker binary that runs, and is killed when this is dropped.
+pub struct WorkerProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl WorkerProcess {
+    /// Starts `binary`, with its log in a file.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(
+        binary: impl AsRef<Path>,
+        address: &str,
+        task_queue: &str,
+        args: &[String],
+    ) -> anyhow::Result<Self> {
+        let binary = binary.as_ref();
+        let log = std::env::temp_dir().join(format!("{task_queue}-{}.log", Uuid::new_v4()));
+        let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
+        let mut command = Command::new(binary);
+        command
+            .args(["--address", address, "--task-queue", task_queue])
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot run {binary:?}"))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits until it polls.
+    ///
+    /// # Errors
+    /// If it ends instead.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        while !self.log()?.contains("worker started") {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the worker has ended, {status}: {}", self.log()?);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it had ended by itself, which it is never to do.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the worker has ended by itself, {status}: {}", self.log()?);
+        }
+        Ok(self.child.kill().await?)
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If there is nothing to send it to.
+    #[cfg(unix)]
+    pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        let pid = self.child.id().context("the worker has ended by itself")?;
+        let kill = Command::new("kill").arg(pid.to_string()).status().await?;
+        ensure!(kill.success(), "kill: {kill}");
+        Ok(timeout(PATIENCE, self.child.wait()).await??)
+    }
+
+    /// What it has logged.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // It is one of a test's many, and there is nobody to tell.
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// A development server with a file for its database, which outlives it.
+pub struct ServerProcess {
+    child: Child,
+    port: u16,
+    database: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts it on a free port, and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn start() -> anyhow::Result<Self> {
+        // Below the range that systems hand out by themselves, or it could be gone at the restart.
+        let port = loop {
+            let port = 20000 + Uuid::new_v4().as_fields().1 % 10000;
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+                break port;
+            }
+        };
+        let database = std::env::temp_dir().join(format!("{}.db", Uuid::new_v4()));
+        let child = Self::spawn(port, &database)?;
+        let server = Self {
+            child,
+            port,
+            database,
+        };
+        server.answers().await?;
+        Ok(server)
+    }
+
+    fn spawn(port: u16, database: &Path) -> anyhow::Result<Child> {
+        let script = root().join("shared/scripts/server");
+        Command::new(&script)
+            .arg("run")
+            .arg(port.to_string())
+            .arg(database)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {script:?}"))
+    }
+
+    async fn answers(&self) -> anyhow::Result<()> {
+        let load = Load::parse(r#"{"cases":[{"workflow":"none","ends":"cancelled"}]}"#)?;
+        let answers = async {
+            while load.connect(&self.address()).await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, answers)
+            .await
+            .context("the server does not answer")
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`, and starts it again on the same port with the same database after `pause`.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub async fn kill_and_restart(&mut self, pause: Duration) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        sleep(pause).await;
+        self.child = Self::spawn(self.port, &self.database)?;
+        self.answers().await
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        for end in ["", "-shm", "-wal"] {
+            let mut file = self.database.clone().into_os_string();
+            file.push(end);
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// A network that can be cut: passes on what comes to its port, until told not to.
+pub struct Network {
+    address: SocketAddr,
+    cut: watch::Sender<bool>,
+}
+
+impl Network {
+    /// To the server at `target`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn to(target: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (cut, is_cut) = watch::channel(false);
+        let target = target.to_owned();
+        tokio::spawn(async move {
+            loop {
+                let mut until_whole = is_cut.clone();
+                // Cut: who connects gets no answer, not even a refusal.
+                if until_whole.wait_for(|cut| !cut).await.is_err() {
+                    return;
+                }
+                let Ok((mut client, _)) = listener.accept().await else {
+                    return;
+                };
+                let (target, mut until_cut) = (target.clone(), is_cut.clone());
+                tokio::spawn(async move {
+                    let pass = async {
+                        let mut server = TcpStream::connect(target).await?;
+                        copy_bidirectional(&mut client, &mut server).await
+                    };
+                    tokio::select! {
+                        _ = pass => {}
+                        _ = until_cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { address, cut })
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Cuts it: connections break, and new ones get no answer.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Makes it whole again.
+    pub fn mend(&self) {
+        self.cut.send_replace(false);
+    }
+}
+
+/// A load on a task queue of its own, and the worker that has to bear it.
+pub struct Scene {
+    binary: PathBuf,
+    load: Load,
+    client: Client,
+    /// Where the worker finds the server.
+    address: String,
+    task_queue: String,
+}
+
+impl Scene {
+    /// For the worker `binary` and the `load.json` of its sample: the client goes to `server`, the
+    /// worker to `address`.
+    ///
+    /// # Errors
+    /// If the load is none, or the server not there.
+    pub async fn new(
+        binary: &str,
+        load: &str,
+        server: &str,
+        address: &str,
+    ) -> anyhow::Result<Self> {
+        let load = Load::parse(load)?;
+        Ok(Self {
+            binary: binary.into(),
+            client: load.connect(server).await?,
+            load,
+            address: address.to_owned(),
+            task_queue: format!("survives-{}", Uuid::new_v4()),
+        })
+    }
+
+    /// Another worker, which polls already.
+    ///
+    /// # Errors
+    /// As [`WorkerProcess::start`] and [`WorkerProcess::ready`].
+    pub async fn worker(&self) -> anyhow::Result<WorkerProcess> {
+        let args = &self.load.worker_args;
+        let mut worker = WorkerProcess::start(&self.binary, &self.address, &self.task_queue, args)?;
+        timeout(PATIENCE, worker.ready())
+            .await
+            .context("the worker does not start")??;
+        Ok(worker)
+    }
+
+    /// Starts the workflows of the load one after the other while `disaster` happens, then waits for
+    /// every end.
+    ///
+    /// # Errors
+    /// If one ends otherwise than it should, or not within 90 seconds; and those of `disaster`.
+    pub async fn play<T>(
+        &self,
+        disaster: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let workflow = async |(number, case): (usize, &Case)| {
+            sleep(PACE * u32::try_from(number)?).await;
+            let id = self.workflow_id(number);
+            timeout(PATIENCE, case.run(&self.client, &self.task_queue, &id))
+                .await
+                .with_context(|| format!("{} {id} has not ended", case.workflow))?
+        };
+        let cases = self.load.cases.iter().cycle().take(WORKFLOWS);
+        let workflows = try_join_all(cases.enumerate().map(workflow));
+        let (outcome, _) = futures::future::try_join(disaster, workflows).await?;
+        Ok(outcome)
+    }
+}
+
+impl Scene {
+    /// How many tasks of the load's workflows timed out: those of workflows and of activities.
+    ///
+    /// # Errors
+    /// If a history cannot be read.
+    pub async fn timeouts(&self) -> anyhow::Result<usize> {
+        let mut timeouts = 0;
+        for number in 0..WORKFLOWS {
+            let id = self.workflow_id(number);
+            let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+            let events = event_types(&handle).await?;
+            let timed_out =
+                |event: &&EventType| [WorkflowTaskTimedOut, ActivityTaskTimedOut].contains(event);
+            timeouts += events.iter().filter(timed_out).count();
+        }
+        Ok(timeouts)
+    }
+
+    fn workflow_id(&self, number: usize) -> String {
+        format!("{}-{number}", self.task_queue)
+    }
+}
+
+/// A random moment while a load comes in, never one at its very edges.
+pub async fn moment() {
+    let load = PACE * u32::try_from(WORKFLOWS).unwrap_or(u32::MAX);
+    let part = u32::from(Uuid::new_v4().as_bytes()[0]) % 64;
+    sleep(load / 5 + load * part / 128).await;
+}
+
+/// The worker is killed at a random moment, and another takes over: every workflow ends as it should.
+///
+/// # Errors
+/// As [`Scene::play`].
+pub async fn killed_worker(binary: &str, load: &str) -> anyhow::Result<()> {
+    let server = super::address()?;
+    let scene = Scene::new(binary, load, server, server).await?;
+    let mut first = scene.worker().await?;
+    let second = scene.play(async {
+        moment().await;
+        first.kill().await?;
+        scene.worker().await
+    });
+    second.await?.kill().await
+}
