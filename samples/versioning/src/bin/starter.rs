@@ -1,0 +1,143 @@
+//! Starts the workflow, tells it that its order has been delivered, and waits for its result. Or one
+//! half of that, so that another worker can take over in the middle.
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a starter may look again after a while, and wait for whichever comes first"
+)]
+
+use clap::Parser;
+use shared::{MainResult, StarterArgs, print_result, print_started};
+use std::{convert::Infallible, time::Duration};
+use temporalio_client::{Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use versioning::{
+    TASK_QUEUE,
+    workflows::{Order, OrderWorkflow},
+};
+
+/// Starts `OrderWorkflow`, has its order delivered, and prints its result.
+#[derive(Parser)]
+struct Args {
+    /// End when the order has been shipped; its workflow waits for the delivery
+    #[arg(long)]
+    ship: bool,
+
+    /// Deliver the order with this --workflow-id, which has been shipped
+    #[arg(long, requires = "workflow_id", conflicts_with = "ship")]
+    deliver: bool,
+
+    /// What the order costs
+    #[arg(long, default_value_t = 4200, value_name = "CENTS")]
+    cents: u64,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let Args {
+        ship,
+        deliver,
+        cents,
+        starter,
+    } = Args::parse();
+    let client = starter.connect().await?;
+    let task_queue = starter.task_queue(TASK_QUEUE);
+    let workflow_id = starter.workflow_id("versioning");
+    if !deliver {
+        let order = Order {
+            number: "A-17".to_owned(),
+            cents,
+        };
+        let options = WorkflowStartOptions::new(task_queue, workflow_id.clone())
+            // How long the server waits for a worker that has a task in hand and may be dead. Ten
+            // seconds unless set, which is better where a task may take long.
+            .task_timeout(Duration::from_secs(2))
+            .build();
+        client
+            .start_workflow(OrderWorkflow::run, order.into(), options)
+            .await?;
+    }
+    let handle = client.get_workflow_handle(workflow_id);
+    print_started(&handle, task_queue);
+
+    let shipped = deliver || until_shipped(&handle).await?;
+    if ship && shipped {
+        return Ok(print_result("shipped")?);
+    }
+    if shipped {
+        handle
+            .signal(OrderWorkflow::delivered, ().into(), Default::default())
+            .await?;
+    }
+    let receipt = tokio::select! {
+        receipt = handle.get_result(Default::default()) => receipt?,
+        failed = tell_if_stuck(&handle) => match failed? {},
+    };
+    eprintln!("ran      {}", activities(&handle).await?.join(", "));
+    Ok(print_result(&receipt)?)
+}
+
+/// Waits until the order has been shipped; `false` if its workflow ended without.
+async fn until_shipped(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Result<bool> {
+    loop {
+        let description = handle.describe(Default::default()).await?;
+        if description.status() != WorkflowExecutionStatus::Running {
+            return Ok(false);
+        }
+        let pending = description.raw();
+        // With nothing to do for a worker, it waits for the delivery.
+        if pending.pending_activities.is_empty() && pending.pending_workflow_task.is_none() {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Tells when a worker fails at the workflow. Nobody else does: to the client it goes on running.
+async fn tell_if_stuck(
+    handle: &WorkflowHandle<Client, OrderWorkflow>,
+) -> anyhow::Result<Infallible> {
+    loop {
+        let description = handle.describe(Default::default()).await?;
+        let task = description.raw().pending_workflow_task.as_ref();
+        if task.is_some_and(|task| task.attempt > 1) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let events = handle
+        .fetch_history(Default::default())
+        .into_events()
+        .await?;
+    let failure = events
+        .into_iter()
+        .rev()
+        .find_map(|event| match event.attributes {
+            Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => failed.failure,
+            _ => None,
+        });
+    eprintln!("stuck    {}", failure.unwrap_or_default().message);
+    // The task is retried until a worker can do it.
+    std::future::pending().await
+}
+
+/// The activities that the workflow has scheduled.
+async fn activities(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Result<Vec<String>> {
+    let events = handle
+        .fetch_history(Default::default())
+        .into_events()
+        .await?;
+    let scheduled = events
+        .into_iter()
+        .filter_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskScheduledEventAttributes(a)) => {
+                Some(a.activity_type?.name)
+            }
+            _ => None,
+        });
+    Ok(scheduled.collect())
+}

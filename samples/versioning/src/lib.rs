@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod stages;
+pub mod workflows;
+
+use activities::OrderActivities;
+use shared::LogFields;
+use stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "versioning-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike, as it was at this `stage`.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(
+    task_queue: &str,
+    stage: Stage,
+) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    let options = WorkerOptions::new(task_queue)
+        .register_activities(OrderActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows());
+    let options = match stage {
+        Stage::Initial => options.register_workflow::<v1_initial::OrderWorkflow>()?,
+        Stage::Patched => options.register_workflow::<v2_patched::OrderWorkflow>()?,
+        Stage::Deprecated => options.register_workflow::<v3_deprecated::OrderWorkflow>()?,
+        Stage::Removed => options.register_workflow::<v4_removed::OrderWorkflow>()?,
+        Stage::Incompatible => options.register_workflow::<incompatible::OrderWorkflow>()?,
+    };
+    Ok(options.build())
+}

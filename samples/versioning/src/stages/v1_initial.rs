@@ -1,0 +1,40 @@
+//! Stage 1, before the change: an order is shipped, and is done when it has been delivered.
+
+use crate::{
+    activities::OrderActivities,
+    workflows::{Order, Receipt, options},
+};
+use shared::Input;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowResult};
+
+/// Ships an order, and waits until it has been delivered.
+#[workflow]
+#[derive(Default)]
+pub struct OrderWorkflow {
+    delivered: bool,
+}
+
+#[workflow_methods]
+impl OrderWorkflow {
+    /// Returns the receipt when the order has been delivered.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        order: Input<Order>,
+    ) -> WorkflowResult<Receipt> {
+        let order = order.valid()?;
+        let receipt = ctx
+            .execute_activity(OrderActivities::ship_order, order, options())
+            .await?;
+        // Days, in earnest. Whatever is deployed meanwhile finds the order here.
+        ctx.wait_condition(|workflow| workflow.delivered).await?;
+        Ok(receipt)
+    }
+
+    /// The carrier has delivered the parcel.
+    #[signal]
+    pub fn delivered(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
+        self.delivered = true;
+    }
+}

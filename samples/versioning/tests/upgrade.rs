@@ -1,0 +1,210 @@
+//! The real worker binary, killed in the middle and replaced by one of another stage.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use shared::testing::{TestEnv, activity_types, address, events, forget_cache, until};
+use std::time::Duration;
+use temporalio_client::{
+    Client, NamespacedClient, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions,
+    grpc::WorkflowService,
+    tonic::{Code, IntoRequest},
+};
+use temporalio_common::{
+    protos::temporal::api::{
+        enums::v1::{
+            EventType::{ActivityTaskCompleted, WorkflowTaskFailed},
+            WorkflowTaskFailedCause,
+        },
+        history::v1::history_event::Attributes,
+        workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest,
+    },
+    worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
+};
+use temporalio_sdk::WorkerOptions;
+use tokio::process::{Child, Command};
+use versioning::{
+    stages::Stage,
+    worker_options,
+    workflows::{Order, OrderWorkflow, Receipt},
+};
+
+type Handle = WorkflowHandle<Client, OrderWorkflow>;
+
+fn worker(env: &TestEnv, stage: &str) -> anyhow::Result<Child> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_versioning-worker"));
+    worker
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .args(["--stage", stage]);
+    Ok(worker.kill_on_drop(true).spawn()?)
+}
+
+fn order() -> Order {
+    Order {
+        number: "A-17".to_owned(),
+        cents: 4200,
+    }
+}
+
+/// An order that the old worker has shipped before it was killed.
+async fn shipped_by_initial(env: &TestEnv) -> anyhow::Result<Handle> {
+    let id = env.start_options().workflow_id;
+    let options = WorkflowStartOptions::new(env.task_queue.clone(), id.clone())
+        // How long the server waits for a worker that was killed with a task in hand.
+        .task_timeout(Duration::from_secs(1))
+        .build();
+    env.client
+        .start_workflow(OrderWorkflow::run, order().into(), options)
+        .await?;
+    let handle = env.client.get_workflow_handle(id);
+    let mut old = worker(env, "initial")?;
+    until(&handle, ActivityTaskCompleted).await?;
+    old.kill().await?;
+    forget_cache(&env.client, &handle.info().workflow_id).await?;
+    Ok(handle)
+}
+
+async fn deliver(handle: &Handle) -> anyhow::Result<()> {
+    let nothing = ().into();
+    Ok(handle
+        .signal(OrderWorkflow::delivered, nothing, Default::default())
+        .await?)
+}
+
+async fn ends(handle: &Handle, ran: &[&str]) -> anyhow::Result<()> {
+    let parcel = "parcel-A-17".to_owned();
+    assert_eq!(
+        handle.get_result(Default::default()).await?,
+        Receipt { parcel }
+    );
+    assert_eq!(activity_types(handle).await?, ran);
+    Ok(())
+}
+
+/// The old worker dies in the middle of an order, and the new one brings it to its end: unchecked,
+/// as it began.
+#[tokio::test]
+async fn patched_goes_on() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = shipped_by_initial(&env).await?;
+    let new = worker(&env, "patched")?;
+    deliver(&handle).await?;
+    ends(&handle, &["ship_order"]).await?;
+    drop(new);
+    Ok(())
+}
+
+/// Without the patch the order is stuck, with the reason in its history, but it has not failed, and a
+/// worker of this stage brings it to its end.
+async fn stuck_until(stage: &str) -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = shipped_by_initial(&env).await?;
+    let mut new = worker(&env, "incompatible")?;
+    deliver(&handle).await?;
+    until(&handle, WorkflowTaskFailed).await?;
+    let failed = events(&handle)
+        .await?
+        .into_iter()
+        .find_map(|event| match event.attributes {
+            Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => Some(failed),
+            _ => None,
+        });
+    let failed = failed.unwrap_or_default();
+    assert_eq!(
+        failed.cause(),
+        WorkflowTaskFailedCause::NonDeterministicError
+    );
+    let message = failed.failure.unwrap_or_default().message;
+    assert_eq!(
+        message,
+        "[TMPRL1100] Nondeterminism error: Activity type of scheduled event 'ship_order' does not \
+         match activity type of activity command 'fraud_check'"
+    );
+    let description = handle.describe(Default::default()).await?;
+    assert_eq!(description.status(), WorkflowExecutionStatus::Running);
+    new.kill().await?;
+
+    let repaired = worker(&env, stage)?;
+    ends(&handle, &["ship_order"]).await?;
+    drop(repaired);
+    Ok(())
+}
+
+/// Nothing is lost: the patch comes late, and in time.
+#[tokio::test]
+async fn incompatible_is_stuck_until_patched() -> anyhow::Result<()> {
+    stuck_until("patched").await
+}
+
+/// Nor is it when the change is rolled back.
+#[tokio::test]
+async fn incompatible_is_stuck_until_rolled_back() -> anyhow::Result<()> {
+    stuck_until("initial").await
+}
+
+/// Options for a worker of a deployment of its own, whose workflows stay with its build.
+fn pinned(task_queue: &str, stage: Stage, build_id: &str) -> anyhow::Result<WorkerOptions> {
+    let version = WorkerDeploymentVersion::builder()
+        .deployment_name(task_queue)
+        .build_id(build_id)
+        .build();
+    let mut options = worker_options(task_queue, stage)?;
+    options.deployment_options = WorkerDeploymentOptions::new(version)
+        .use_worker_versioning(true)
+        .default_versioning_behavior(VersioningBehavior::Pinned)
+        .build();
+    Ok(options)
+}
+
+/// Has new workflows go to this build, once its worker has come.
+async fn set_current(env: &TestEnv, build_id: &str) -> anyhow::Result<()> {
+    let request = SetWorkerDeploymentCurrentVersionRequest {
+        namespace: env.client.namespace(),
+        deployment_name: env.task_queue.clone(),
+        build_id: build_id.to_owned(),
+        ..Default::default()
+    };
+    loop {
+        let mut client = env.client.clone();
+        let set = client.set_worker_deployment_current_version(request.clone().into_request());
+        match set.await {
+            // The server does not know the worker yet.
+            Err(status) if status.code() == Code::NotFound => {}
+            other => return Ok(other.map(drop)?),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The other way: both builds run side by side, and no order sees the code of both. Here even the
+/// change without a patch harms nobody.
+#[tokio::test]
+async fn pinned_orders_stay_with_their_build() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let start = async || -> anyhow::Result<Handle> {
+        let options = env.start_options();
+        let id = options.workflow_id.clone();
+        env.client
+            .start_workflow(OrderWorkflow::run, order().into(), options)
+            .await?;
+        let handle = env.client.get_workflow_handle(id);
+        until(&handle, ActivityTaskCompleted).await?;
+        Ok(handle)
+    };
+    let body = async {
+        set_current(&env, "1.0").await?;
+        let before = start().await?;
+        set_current(&env, "2.0").await?;
+        let after = start().await?;
+        deliver(&before).await?;
+        deliver(&after).await?;
+        ends(&before, &["ship_order"]).await?;
+        ends(&after, &["fraud_check", "ship_order"]).await
+    };
+    let new = env.work(
+        |queue: &str| pinned(queue, Stage::Incompatible, "2.0"),
+        body,
+    );
+    env.work(|queue: &str| pinned(queue, Stage::Initial, "1.0"), new)
+        .await
+}

@@ -1,0 +1,175 @@
+//! The workflow on a real server, through the `worker_options` that the binary uses.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use serde_json::json;
+use shared::testing::{TestEnv, activity_types, bad_input, until, with_worker};
+use std::time::Duration;
+use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::ActivityTaskCompleted;
+use versioning::{
+    stages::Stage::{self, Deprecated, Incompatible, Initial, Patched, Removed},
+    worker_options,
+    workflows::{OrderWorkflow, Receipt},
+};
+
+const STAGES: [Stage; 5] = [Initial, Patched, Deprecated, Removed, Incompatible];
+
+async fn start(env: &TestEnv, cents: u64) -> anyhow::Result<WorkflowHandle<Client, OrderWorkflow>> {
+    let order = json!({"number": "A-17", "cents": cents});
+    env.start_json("OrderWorkflow", &[order]).await
+}
+
+async fn deliver(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Result<()> {
+    let nothing = ().into();
+    Ok(handle
+        .signal(OrderWorkflow::delivered, nothing, Default::default())
+        .await?)
+}
+
+/// A new order ends alike at every stage, and from the second on it is checked before it is shipped.
+#[tokio::test]
+async fn ships_at_every_stage() -> anyhow::Result<()> {
+    for stage in STAGES {
+        with_worker(
+            |task_queue: &str| worker_options(task_queue, stage),
+            async |env| {
+                let handle = start(&env, 4200).await?;
+                deliver(&handle).await?;
+                let parcel = "parcel-A-17".to_owned();
+                assert_eq!(
+                    handle.get_result(Default::default()).await?,
+                    Receipt { parcel }
+                );
+                let ran = activity_types(&handle).await?;
+                match stage {
+                    Initial => assert_eq!(ran, ["ship_order"]),
+                    _ => assert_eq!(ran, ["fraud_check", "ship_order"], "{stage:?}"),
+                }
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// An order that the check refuses fails with the reason, and is not shipped.
+#[tokio::test]
+async fn refused_is_not_shipped() -> anyhow::Result<()> {
+    with_worker(
+        |task_queue: &str| worker_options(task_queue, Patched),
+        async |env| {
+            let handle = start(&env, 1_000_001).await?;
+            let error = handle
+                .get_result(Default::default())
+                .await
+                .expect_err("refused");
+            assert_eq!(
+                shared::describe(&error),
+                "workflow failed: activity fraud_check failed: \
+                 order A-17 over 1000001 cents is refused (FraudSuspected)"
+            );
+            assert_eq!(activity_types(&handle).await?, ["fraud_check"]);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// The server tells which open orders a stage must still accept, by a search attribute that the SDK
+/// writes: the queries in the README. The third stage's orders have it too.
+#[tokio::test]
+async fn open_orders_are_counted() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    for stage in [Initial, Patched, Deprecated, Removed] {
+        let shipping = async {
+            let handle = start(&env, 4200).await?;
+            // The marker is recorded with the first activity.
+            until(&handle, ActivityTaskCompleted).await
+        };
+        env.work(
+            |task_queue: &str| worker_options(task_queue, stage),
+            shipping,
+        )
+        .await?;
+    }
+    let open = format!(
+        "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' AND TaskQueue = '{}'",
+        env.task_queue
+    );
+    let count = async |changed: &str| -> anyhow::Result<usize> {
+        let query = format!("{open} AND TemporalChangeVersion {changed}");
+        Ok(env
+            .client
+            .count_workflows(query, Default::default())
+            .await?
+            .count())
+    };
+    // The server's index lags behind.
+    while (count("IS NULL").await?, count("= 'fraud-check'").await?) != (2, 2) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Cancelled before a worker has seen it, an order ends CANCELED, whatever the stage.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    for stage in STAGES {
+        let env = TestEnv::new().await?;
+        let handle = start(&env, 4200).await?;
+        let options = |task_queue: &str| worker_options(task_queue, stage);
+        env.ends_cancelled(&handle, options).await?;
+    }
+    Ok(())
+}
+
+/// Cancelled while it waits for the delivery, an order ends CANCELED too.
+#[tokio::test]
+async fn cancelled_before_the_delivery() -> anyhow::Result<()> {
+    with_worker(
+        |task_queue: &str| worker_options(task_queue, Patched),
+        async |env| {
+            let handle = start(&env, 4200).await?;
+            until(&handle, ActivityTaskCompleted).await?;
+            handle.cancel(Default::default()).await?;
+            let error = handle
+                .get_result(Default::default())
+                .await
+                .expect_err("cancelled");
+            assert!(
+                matches!(error, WorkflowGetResultError::Cancelled { .. }),
+                "{error:?}"
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Input of any other shape fails the workflow at once instead of hanging it.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(
+        |task_queue: &str| worker_options(task_queue, Patched),
+        async |env| {
+            let cases = [
+                (
+                    vec![json!({"number": "A-17", "cents": "4200"})],
+                    "`cents`: invalid type: string \"4200\", expected u64",
+                ),
+                (vec![json!({"cents": 1})], "missing field `number`"),
+                (vec![], "the argument is missing"),
+            ];
+            for (arguments, reason) in cases {
+                let handle = env
+                    .start_json::<OrderWorkflow>("OrderWorkflow", &arguments)
+                    .await?;
+                assert_eq!(bad_input(&handle).await?, reason);
+            }
+            Ok(())
+        },
+    )
+    .await
+}
