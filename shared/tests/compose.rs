@@ -59,8 +59,8 @@ fn which(program: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("no {program}"))
 }
 
-/// Every profile alone and with the other, in any order, by each Compose of this machine: nothing is
-/// open to the network, every image has a version, and what goes on running has a health check.
+/// Every profile alone and with the others, in any order, by each Compose of this machine: nothing
+/// is open to the network, every image has a version, and what goes on running has a health check.
 #[test]
 fn compose_reads_every_profile() -> anyhow::Result<()> {
     let mut checked = 0;
@@ -73,8 +73,10 @@ fn compose_reads_every_profile() -> anyhow::Result<()> {
             &["config"][..],
             &["--profile", "cluster", "config"],
             &["--profile", "mtls", "config"],
+            &["--profile", "observability", "config"],
             &["--profile", "cluster", "--profile", "mtls", "config"],
             &["--profile", "mtls", "--profile", "cluster", "config"],
+            &["--profile", "mtls", "--profile", "observability", "config"],
         ] {
             let output = compose(words, arguments)?;
             let said = String::from_utf8(output.stderr)?;
@@ -110,8 +112,15 @@ fn check(service: &str) -> anyhow::Result<()> {
         service.matches("published:").count() == service.matches("host_ip: 127.0.0.1\n").count(),
         "open: {service}"
     );
+    // On this machine's network a service publishes nothing, but listens by itself.
+    let itself = r"(?m)^    (?:- --web\.listen-address=|  GF_SERVER_HTTP_ADDR: )(127\.0\.0\.1)\b";
+    let itself = captures(service, itself)?.len();
     ensure!(
-        captures(service, r"(?m)^    image: \S+:(\d+\.\d[\d.]*)$")?.len() == 1,
+        service.matches("network_mode: host\n").count() == itself,
+        "open: {service}"
+    );
+    ensure!(
+        captures(service, r"(?m)^    image: \S+:v?(\d+\.\d[\d.]*)$")?.len() == 1,
         "of no version: {service}"
     );
     ensure!(
@@ -131,6 +140,68 @@ fn the_script_knows_every_profile() -> anyhow::Result<()> {
         profiles == known.iter().map(String::as_str).collect(),
         "{profiles:?}"
     );
+    Ok(())
+}
+
+/// Nobody can log in to Grafana as the admin that everybody knows, and its home is a dashboard that is there, on
+/// a data source that is there.
+#[test]
+fn grafana_needs_no_login() -> anyhow::Result<()> {
+    let file = read("docker-compose.yml")?;
+    for setting in [
+        "GF_AUTH_ANONYMOUS_ENABLED: \"true\"",
+        "GF_AUTH_BASIC_ENABLED: \"false\"",
+        "GF_AUTH_DISABLE_LOGIN_FORM: \"true\"",
+        "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: \"true\"",
+    ] {
+        ensure!(file.contains(setting), "no {setting}");
+    }
+    ensure!(!file.contains("GF_SECURITY_ADMIN"), "an admin of our own");
+
+    let sources = read("shared/compose/grafana/datasources/prometheus.yaml")?;
+    let home = captures(&file, "_HOME_DASHBOARD_PATH: (.*)")?.concat();
+    let home = captures(&file, &format!(r"- \./(\S+):{home}:ro\n"))?.concat();
+    let dashboard = read(&home)?;
+    let named = captures(&dashboard, r#""type": "prometheus", "uid": "([^"]*)""#)?;
+    ensure!(!named.is_empty(), "no data source in {home}");
+    let uid: BTreeSet<_> = captures(&sources, r"(?m)^    uid: (\S+)")?
+        .into_iter()
+        .collect();
+    ensure!(
+        uid == named.into_iter().collect(),
+        "{uid:?} is not the dashboard's"
+    );
+    Ok(())
+}
+
+/// Prometheus scrapes what the servers, the sample and the collector serve.
+#[test]
+fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
+    let config = "shared/compose/prometheus.yml";
+    let targets = captures(&read(config)?, r#"targets: \["127\.0\.0\.1:(\d+)"\]"#)?;
+    let worker = read("samples/custom-metrics/src/metrics.rs")?;
+    let worker = captures(&worker, r#"ADDRESS: &str = "127\.0\.0\.1:(\d+)""#)?;
+    let server = r"(?:--metrics-port=|PROMETHEUS_ENDPOINT: 0\.0\.0\.0:|_METRICS_PORT:-)(\d+)";
+    let mut served = captures(&read("docker-compose.yml")?, server)?;
+    served.dedup();
+    served.insert(0, worker.concat());
+    let collector = read("shared/compose/otel-collector.yaml")?;
+    served.extend(captures(
+        &collector,
+        r#"prometheus: \{endpoint: "0\.0\.0\.0:(\d+)""#,
+    )?);
+    ensure!(targets == served, "{targets:?} are not {served:?}");
+    match outside("promtool")
+        .args(["check", "config", config])
+        .current_dir(root())
+        .output()
+    {
+        Ok(output) => ensure!(output.status.success(), "{output:?}"),
+        Err(_) => writeln!(
+            std::io::stderr(),
+            "skipped: there is no promtool to check {config}"
+        )?,
+    }
     Ok(())
 }
 

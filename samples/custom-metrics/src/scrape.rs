@@ -80,9 +80,9 @@ impl Scrape {
         series.map(|(_, value)| value).sum()
     }
 
-    /// The names of all metrics, without labels.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(series, _)| name(series))
+    /// All series, written as on the page.
+    pub fn series(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(series, _)| series.as_str())
     }
 
     /// What has changed since `before`, of the metrics that this sample is about.

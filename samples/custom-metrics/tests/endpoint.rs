@@ -1,18 +1,27 @@
 //! The real worker binary: its endpoint, its log, and what it says when the port is taken.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
+
+mod promql;
 
 use anyhow::{Context, ensure};
 use custom_metrics::{
+    metrics::Metrics,
     scrape::Scrape,
+    worker_options,
     workflows::{Channel, Order, OrderWorkflow, StartTwoActivitiesWorkflow},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::testing::{TestEnv, address, raw_json, until, until_pending};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
-use temporalio_client::{UntypedQuery, UntypedWorkflow};
+use temporalio_client::{Client, UntypedQuery, UntypedWorkflow, WorkflowHandle};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::WorkflowTaskFailed;
+use temporalio_sdk::Worker;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -72,18 +81,6 @@ impl Running {
         Command::new("kill").arg(pid).status().await?;
         ensure!(self.process.wait().await?.success());
         Ok(self.log.await?)
-    }
-
-    /// Reads the metrics until they are as asked for.
-    async fn until(&self, condition: impl Fn(&Scrape) -> bool) -> anyhow::Result<Scrape> {
-        for _ in 0..200 {
-            let scrape = Scrape::read(self.metrics).await?;
-            if condition(&scrape) {
-                return Ok(scrape);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        anyhow::bail!("the metrics do not become as expected")
     }
 }
 
@@ -171,10 +168,40 @@ async fn json() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every metric of the SDK that the README names is there, once what it counts has happened; and
-/// of the two failures the SDK counts the one that is not benign.
+/// A worker whose cache has room for one workflow, and orders that want it: they push each other
+/// out, and come back.
+async fn crowded(env: &TestEnv, metrics: &Metrics) -> anyhow::Result<()> {
+    let mut options = worker_options(&env.task_queue, metrics.clone())?;
+    options.max_cached_workflows = 1;
+    let runtime = metrics.runtime()?;
+    let mut worker = Worker::new(&runtime, env.client.clone(), options)?;
+    let orders = async {
+        let orders = [(); 8].map(|()| order(env, 1));
+        let orders = futures::future::try_join_all(orders).await?;
+        for order in orders {
+            order.get_result(Default::default()).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = worker.run() => anyhow::bail!("the worker ended: {ended:?}"),
+        done = orders => done,
+    }
+}
+
+async fn order(
+    env: &TestEnv,
+    pieces: u32,
+) -> anyhow::Result<WorkflowHandle<Client, OrderWorkflow>> {
+    let order = json!({"channel": "shop", "pieces": pieces});
+    env.start_json("OrderWorkflow", &[order]).await
+}
+
+/// Every metric that the dashboard and the README ask for is there with every label, at the worker
+/// or the server, once what it counts has happened; and of the two failures the SDK counts the one
+/// that is not benign.
 #[tokio::test]
-async fn the_readme_names_what_exists() -> anyhow::Result<()> {
+async fn what_is_asked_for_exists() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let worker = start(&env, "", &[]).await?;
     // A workflow task that fails: this worker knows no such workflow.
@@ -189,46 +216,42 @@ async fn the_readme_names_what_exists() -> anyhow::Result<()> {
     unknown.terminate(Default::default()).await?;
     // An activity that fails, and one that answers "sold out".
     for pieces in [11, 1_001] {
-        let order = Order {
-            channel: Channel::Shop,
-            pieces,
-        };
-        let options = env.start_options();
-        let run = OrderWorkflow::run;
-        let handle = env
-            .client
-            .start_workflow(run, order.into(), options)
-            .await?;
+        let handle = order(&env, pieces).await?;
         let _ = handle.get_result(Default::default()).await;
     }
-    // A request that fails: the server no longer knows the activity that is reported done.
+    // A workflow that is cancelled; and a request that fails: the server no longer knows the
+    // activity that is reported done.
     let handle = env
         .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
         .await?;
     until_pending(&handle, |activity| activity.last_started_time.is_some()).await?;
-    handle.terminate(Default::default()).await?;
+    handle.cancel(Default::default()).await?;
+    let _ = handle.get_result(Default::default()).await;
+    let small = Metrics::serve("127.0.0.1:0".parse()?)?;
+    crowded(&TestEnv::new().await?, &small).await?;
 
-    let readme = include_str!("../README.md");
-    let words = readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named: Vec<&str> = words
-        .filter(|word| word.starts_with("temporal_") && *word != "temporal_")
-        .collect();
-    ensure!(named.len() > 10, "the README names {named:?} alone");
-    let is_there = |scrape: &Scrape, metric: &str| {
-        scrape.names().any(|name| {
-            name == metric
-                || ["_bucket", "_count", "_sum"]
-                    .iter()
-                    .any(|part| name.strip_suffix(part) == Some(metric))
-        })
-    };
-    let scrape = worker
-        .until(|scrape| named.iter().all(|metric| is_there(scrape, metric)))
-        .await?;
-    assert_eq!(scrape.sum("temporal_activity_execution_failed"), 1.0);
-    let failed = scrape.get("activity_executions_total{status=\"failed\"}");
-    assert_eq!(failed, 2.0);
-    Ok(())
+    // As `shared/scripts/server` has it.
+    let mut server: SocketAddr = address()?.parse()?;
+    server.set_port(server.port() + 2_000);
+    let asked = promql::asked()?;
+    let mut missing = Vec::new();
+    for _ in 0..100 {
+        let worker = Scrape::read(worker.metrics).await?;
+        let small = Scrape::read(small.address()).await?;
+        let server = Scrape::read(server).await?;
+        missing = asked
+            .iter()
+            .filter(|asked| !asked.is_on(&[&worker, &small, &server]))
+            .collect();
+        if missing.is_empty() {
+            assert_eq!(worker.sum("temporal_activity_execution_failed"), 1.0);
+            let failed = worker.get("activity_executions_total{status=\"failed\"}");
+            assert_eq!(failed, 2.0);
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("asked for, but not there: {missing:#?}")
 }
 
 /// A port that is taken: one line that names it and what to do, and the worker ends.

@@ -1,0 +1,105 @@
+//! What the dashboard and the README ask Prometheus for, and whether it is there.
+
+use anyhow::{Context, ensure};
+use custom_metrics::scrape::Scrape;
+use regex::Regex;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const DASHBOARD: &str = include_str!("../../dashboard.json");
+const README: &str = include_str!("../../README.md");
+
+/// A metric, and the labels that a query selects or groups it by.
+#[derive(Debug)]
+pub struct Asked {
+    metric: String,
+    labels: BTreeSet<String>,
+}
+
+/// All of both.
+pub fn asked() -> anyhow::Result<Vec<Asked>> {
+    let mut all = Vec::new();
+    let dashboard: Value = serde_json::from_str(DASHBOARD)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    for target in targets.flatten() {
+        let query = target["expr"].as_str().context("no expr")?;
+        // A legend shows what the query groups by.
+        let legend = captures(r"\{\{(\w+)\}\}", target["legendFormat"].as_str())?;
+        all.extend(metrics(query, legend)?);
+    }
+    let variables = dashboard["templating"]["list"].as_array();
+    for variable in variables.context("no variables")? {
+        let query = variable["query"]["query"].as_str().context("no query")?;
+        let values = query.strip_prefix("label_values(");
+        let (metric, label) = values
+            .and_then(|values| values.strip_suffix(')')?.split_once(", "))
+            .with_context(|| query.to_owned())?;
+        all.push(Asked {
+            metric: metric.to_owned(),
+            labels: BTreeSet::from([label.to_owned()]),
+        });
+    }
+    let from_dashboard = all.len();
+    let table = README.lines().filter(|line| line.starts_with('|'));
+    for query in captures("`([^`]*temporal_[^`]*)`", table)? {
+        all.extend(metrics(&query, Vec::new())?);
+    }
+    // Or the two have changed, and this reads them no longer.
+    ensure!(
+        from_dashboard > 30 && all.len() > from_dashboard + 10,
+        "{all:?}"
+    );
+    Ok(all)
+}
+
+fn captures<'a>(
+    pattern: &str,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Result<Vec<String>> {
+    let pattern = Regex::new(pattern)?;
+    let texts = texts.into_iter();
+    let found = texts.flat_map(|text| pattern.captures_iter(text).collect::<Vec<_>>());
+    Ok(found.map(|captures| captures[1].to_owned()).collect())
+}
+
+/// The metrics in a query: names that no parenthesis follows.
+fn metrics(query: &str, grouped: Vec<String>) -> anyhow::Result<Vec<Asked>> {
+    let by = captures(r"\bby \(([^)]*)\)", [query])?;
+    let by = by.iter().flat_map(|labels| labels.split(", "));
+    let mut grouped: BTreeSet<String> = grouped.into_iter().collect();
+    grouped.extend(by.map(str::to_owned));
+    let rest = Regex::new(r"\bby \([^)]*\)|\[[^\]]*\]")?.replace_all(query, "");
+    let name = Regex::new(r"([a-z_]+)\s*(?:(\()|\{([^}]*)\})?")?;
+    let mut found = Vec::new();
+    for part in name.captures_iter(&rest) {
+        // `up` and its labels are Prometheus's own.
+        if part.get(2).is_some() || &part[1] == "up" {
+            continue;
+        }
+        let selected = captures(r"(\w+)[=!]", part.get(3).map(|labels| labels.as_str()))?;
+        found.push(Asked {
+            metric: part[1].to_owned(),
+            labels: grouped.iter().cloned().chain(selected).collect(),
+        });
+    }
+    Ok(found)
+}
+
+impl Asked {
+    /// Whether one of the pages has such a metric with all of these labels.
+    pub fn is_on(&self, pages: &[&Scrape]) -> bool {
+        let mut series = pages.iter().flat_map(|page| page.series());
+        series.any(|series| {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            name == self.metric
+                && self.labels.iter().all(|label| {
+                    labels
+                        .split(',')
+                        .any(|pair| pair.split_once('=').is_some_and(|(name, _)| name == label))
+                })
+        })
+    }
+}

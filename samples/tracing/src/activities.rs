@@ -1,0 +1,106 @@
+//! The activities: one local, two regular. Each runs inside its span, with the starter's baggage.
+
+use opentelemetry::{Context, baggage::BaggageExt, trace::TraceContextExt};
+use serde::{Deserialize, Serialize};
+use shared::Input;
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure,
+    activities::{ActivityContext, ActivityError},
+};
+
+/// The key of the baggage that says who buys.
+pub const TENANT: &str = "tenant";
+
+/// The type of the failure of a payment.
+pub const DECLINED: &str = "Declined";
+
+/// The input of `charge`: `{"failures":0}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ChargeInput {
+    /// How many attempts fail before one succeeds.
+    pub failures: u32,
+}
+
+/// The activities of this sample.
+pub struct CheckoutActivities;
+
+#[activities]
+impl CheckoutActivities {
+    /// There is always enough.
+    #[activity(name = "check_stock")]
+    pub async fn check_stock(
+        _ctx: ActivityContext,
+        item: Input<String>,
+    ) -> Result<(), ActivityError> {
+        item.valid()?;
+        Ok(())
+    }
+
+    /// Has whoever the baggage names pay.
+    #[activity(name = "charge")]
+    pub async fn charge(
+        ctx: ActivityContext,
+        input: Input<ChargeInput>,
+    ) -> Result<String, ActivityError> {
+        let ChargeInput { failures } = input.valid()?;
+        let (attempt, context) = (ctx.info().attempt, Context::current());
+        // From the header of the task: no workflow passes it on as an argument. Whoever starts a
+        // workflow writes it, so it is for telling apart, never for access.
+        let tenant = context.baggage().get(TENANT).map(ToString::to_string);
+        let tenant = tenant.as_deref().unwrap_or("nobody");
+        // What leads from a line of the log to its trace.
+        let trace_id = context.span().span_context().trace_id();
+        tracing::info!(tenant, %trace_id, "charging");
+        if attempt > failures {
+            return Ok(format!("{tenant} pays"));
+        }
+        let failure = ApplicationFailure::builder(format!("attempt {attempt} was declined"));
+        Err(failure.type_name(DECLINED.to_owned()).build().into())
+    }
+
+    /// Everything comes by bicycle.
+    #[activity(name = "book_courier")]
+    pub async fn book_courier(
+        _ctx: ActivityContext,
+        item: Input<String>,
+    ) -> Result<String, ActivityError> {
+        Ok(format!("{} by bicycle", item.valid()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::{KeyValue, trace::FutureExt};
+    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+
+    /// Who pays is in the baggage; without any, nobody does.
+    #[tokio::test]
+    async fn charges_the_tenant() -> anyhow::Result<()> {
+        let env = ActivityEnvironment::builder().build();
+        let charge = || {
+            let input = ChargeInput { failures: 0 };
+            env.run(CheckoutActivities::charge, input.into())
+        };
+        assert_eq!(charge().await?, "nobody pays");
+        let context = Context::new().with_baggage([KeyValue::new(TENANT, "acme")]);
+        assert_eq!(charge().with_context(context).await?, "acme pays");
+        Ok(())
+    }
+
+    /// The attempts that are to fail do, with a type, and are worth another.
+    #[tokio::test]
+    async fn declines() -> anyhow::Result<()> {
+        let env = ActivityEnvironment::builder().build();
+        let input = ChargeInput { failures: 1 };
+        let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) =
+            env.run(CheckoutActivities::charge, input.into()).await
+        else {
+            anyhow::bail!("charged");
+        };
+        assert_eq!(failure.type_name(), Some(DECLINED));
+        assert!(!failure.is_non_retryable());
+        Ok(())
+    }
+}

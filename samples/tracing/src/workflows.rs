@@ -1,0 +1,87 @@
+//! The workflows: one with a local activity, an activity and a child, and the child.
+//!
+//! Nothing in here knows of spans. The plugin makes them of what workflows do anyway.
+
+use crate::activities::{ChargeInput, CheckoutActivities};
+use serde::{Deserialize, Serialize};
+use shared::Input;
+use std::time::Duration;
+use temporalio_common::RetryPolicy;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, WorkflowContext, WorkflowResult,
+};
+
+/// How long an attempt may take.
+const START_TO_CLOSE: Duration = Duration::from_secs(5);
+
+/// The input of [`CheckoutWorkflow`]: `{"item":"apples"}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Checkout {
+    /// What is bought.
+    pub item: String,
+    /// How many attempts at the payment fail before one succeeds; three are made.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+/// Looks whether there is enough, has it paid, and has a child ship it.
+#[workflow]
+#[derive(Default)]
+pub struct CheckoutWorkflow;
+
+#[workflow_methods]
+impl CheckoutWorkflow {
+    /// Returns who paid, and how it comes: `"acme pays; apples by bicycle"`.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        input: Input<Checkout>,
+    ) -> WorkflowResult<String> {
+        let Checkout { item, failures } = input.valid()?;
+        let options = LocalActivityOptions::builder()
+            .start_to_close_timeout(START_TO_CLOSE)
+            .build();
+        ctx.execute_local_activity(CheckoutActivities::check_stock, item.clone(), options)
+            .await?;
+
+        let retry_policy = RetryPolicy::builder()
+            .initial_interval(Duration::from_millis(100))
+            .maximum_attempts(3)
+            .build();
+        let options = ActivityOptions::with_start_to_close_timeout(START_TO_CLOSE)
+            .retry_policy(retry_policy)
+            .build();
+        let charge = ChargeInput { failures };
+        let paid = ctx
+            .execute_activity(CheckoutActivities::charge, charge, options)
+            .await?;
+
+        let options = ChildWorkflowOptions::workflow_id(format!("{}-shipment", ctx.workflow_id()));
+        let shipment = ctx
+            .start_child_workflow(ShipmentWorkflow::run, item, options)
+            .await?;
+        Ok(format!("{paid}; {}", shipment.result().await?))
+    }
+}
+
+/// Books a courier.
+#[workflow]
+#[derive(Default)]
+pub struct ShipmentWorkflow;
+
+#[workflow_methods]
+impl ShipmentWorkflow {
+    /// Returns how it comes: `"apples by bicycle"`.
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        item: Input<String>,
+    ) -> WorkflowResult<String> {
+        let item = item.valid()?;
+        let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
+        Ok(ctx
+            .execute_activity(CheckoutActivities::book_courier, item, options)
+            .await?)
+    }
+}
