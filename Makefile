@@ -1,15 +1,15 @@
 # Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
 
 .DEFAULT_GOAL := help
-# For execute-<pattern>: what to start, and with what.
-export TYPE INPUT
+# For execute-<pattern>: what to start, and with what; for replay: which history.
+export TYPE INPUT FILE ID RUN
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls down test lint fmt
+.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new lint fmt supply-chain
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
@@ -40,6 +40,12 @@ execute-%:
 record-%:
 	$(SAMPLE) record $* $(ARGS)
 
+replay: ## A history in today's code, and why it is not accepted (FILE=<JSON>, or ID=<workflow id> RUN=<run id>)
+	$(SAMPLE) replay "$(PATTERN)"
+
+new: ## A sample as a project of your own (FROM=<pattern> NAME=<my-app> DIR=<path>)
+	@cargo run --quiet --package new-project
+
 server: ## Start the local server with its Web UI, unless one answers at TEMPORAL_ADDRESS
 	$(SERVER) start
 
@@ -64,18 +70,35 @@ up-cluster: ## The server proper with PostgreSQL, in containers
 up-mtls: certs ## The same, open only to clients with certificates
 	@shared/scripts/compose up mtls
 
+up-observability: ## Beside them: Grafana, Prometheus and Jaeger, in containers
+	@shared/scripts/compose up observability
+
 down: ## End what these started; ARGS=--volumes drops what it holds
 	@shared/scripts/compose down $(ARGS)
 
 test: ## All tests, on a server of their own
 	$(SERVER) exec cargo test --workspace
 
+# `shared` has tests too. A sample may have the name of a dependency, which --package could mean as well.
 test-%:
-	$(SERVER) exec cargo test --package $*
+	$(SERVER) exec cargo test $(if $(filter $*,$(PATTERNS)),--manifest-path samples/$*/Cargo.toml,--package $*)
+
+# Builds them in the target directory of the samples, where the SDK is already.
+test-new: ## Samples taken out, then built, tested and run; minutes (FROM="<pattern> …", all or one)
+	cargo test --package new-project --test builds -- --ignored --nocapture
+
+soak: ## All workers under load, killed again and again, with their server and network (MINUTES=5 SEED=…)
+	cargo build --workspace --bins
+	@cargo run --quiet --package shared --features codec,testing --bin soak -- --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 lint: ## Format check and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# The tools: cargo install --locked cargo-deny cargo-machete. The advisories come by git.
+supply-chain: ## What comes in with the dependencies: licences, sources, advisories, what nobody uses
+	cargo deny check
+	cargo machete
 
 fmt: ## Format everything
 	cargo fmt --all

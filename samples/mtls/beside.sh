@@ -6,6 +6,6 @@ if [ -n "$local_server" ] && [[ " $*" != *" --address"* && " $*" != *" --profile
     (binary certs) >/dev/null
     port=$((${local_server##*:} + 10))
     beside gateway --listen "127.0.0.1:$port" --target "$local_server"
-    export TEMPORAL_CONFIG_FILE=samples/mtls/temporal.toml TEMPORAL_PROFILE=local
+    export TEMPORAL_CONFIG_FILE=$folder/temporal.toml TEMPORAL_PROFILE=local
     export TEMPORAL_ADDRESS=localhost:$port
 fi

@@ -170,7 +170,7 @@ mod tests {
     /// Stack traces of another converter are hidden too, and come back.
     #[test]
     fn hides_stack_traces() {
-        let converter = EncodedFailures::new(StackTraces::new(&["encryption"]));
+        let converter = EncodedFailures::new(StackTraces::new(&[env!("CARGO_CRATE_NAME")]));
         let error = Traced::new(std::io::Error::other("no disk"));
         let failure = to_failure(&converter, activity_fails(ApplicationFailure::new(error)));
         assert_eq!((&*failure.message, &*failure.stack_trace), (ENCODED, ""));

@@ -14,9 +14,9 @@ use encryption::{
 };
 use shared::{
     codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    testing::{TestEnv, events},
+    testing::{TestEnv, events, root},
 };
-use std::{io::Write, path::Path, process::Stdio, time::Duration};
+use std::{io::Write, process::Stdio, time::Duration};
 use temporalio_client::{Client, ClientOptions, ConnectionOptions, Url};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use tokio::{
@@ -28,10 +28,6 @@ use tokio::{
 
 /// Browser and server both start, on a machine that is busy with the other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
 
 /// A dev server with its Web UI, which the one of the other tests lacks; and where both are.
 async fn server() -> anyhow::Result<(Child, String, String)> {

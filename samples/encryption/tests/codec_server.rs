@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::{
     codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
     http_client,
-    testing::{TestEnv, address, events},
+    testing::{TestEnv, address, events, root},
 };
 use std::{
     process::{Output, Stdio},
@@ -317,10 +317,7 @@ async fn decodes_a_history() -> anyhow::Result<()> {
 
 /// Runs the Temporal CLI against the test server.
 async fn cli(arguments: &[&str]) -> anyhow::Result<String> {
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/scripts/temporal-cli"
-    );
+    let script = root().join("shared/scripts/temporal-cli");
     let path = Command::new(script).output().await?.stdout;
     let output = Command::new(String::from_utf8(path)?.trim())
         .args(arguments)

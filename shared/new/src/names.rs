@@ -1,0 +1,339 @@
+//! From the pattern's name to that of the project.
+//!
+//! Some patterns are plain words (`schedule`, `encryption`), which also stand in prose, in fields and
+//! in the wire format. So nothing is replaced for the word alone: in code a crate is found by its
+//! place among the tokens, elsewhere a name by what is around it.
+
+use anyhow::{Context, anyhow};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use regex::{Captures, Regex};
+use std::{ops::Range, path::Path};
+
+/// How a text says that it is about the samples; in a project there is one application.
+const PHRASES: [(&str, &str); 9] = [
+    (
+        "What every sample needs and none of them is about",
+        "What the application needs and is not about",
+    ),
+    (
+        "What every sample needs and none is about",
+        "What the application needs and is not about",
+    ),
+    ("the polling samples poll", "the worker polls"),
+    (
+        "which samples do not need",
+        "which the binaries do not need",
+    ),
+    ("A sample's `main` still", "`main` still"),
+    (
+        "Runs a sample: `sample VERB PATTERN",
+        "Runs the application: `app VERB NAME",
+    ),
+    ("of a sample that needs", "of an application that needs"),
+    ("shared/scripts/sample", "shared/scripts/app"),
+    ("binary PATTERN-NAME", "binary NAME beside the worker"),
+];
+
+/// What the renaming knows: both names, and where they may stand.
+pub struct Names {
+    pub pattern: String,
+    pub name: String,
+    /// The crates as code has them.
+    old_crate: String,
+    new_crate: String,
+    rules: Vec<(Regex, String)>,
+    in_literals: (Regex, String),
+    /// The one thing beside workflows that has an id of its own on the server.
+    schedule_id: Regex,
+}
+
+impl Names {
+    /// `old_crate` is the pattern's library; `binaries` are `worker`, `starter`, …
+    pub fn new(
+        pattern: &str,
+        old_crate: String,
+        name: &str,
+        binaries: &[String],
+    ) -> anyhow::Result<Self> {
+        let new_crate = name.replace('-', "_");
+        let binaries = binaries.join("|");
+        let rules = [
+            // Commands.
+            (
+                r"\bmake (run|worker|start|execute|test|record)-[a-z-]+[a-z]".to_owned(),
+                "make $1".to_owned(),
+            ),
+            (
+                format!(r"(--package|-p) {pattern}(@[0-9.]+)?\b"),
+                format!("$1 {name}"),
+            ),
+            // Binaries, logs, task queue, ids: at the end of the prefix there is something known.
+            (
+                format!(
+                    r#"\b(CARGO_BIN_EXE_)?{pattern}-(task-queue\b|(?:{binaries})\b|recorded\b|before\b|[0-9a-f]{{8}}\b|[{{"'`]|$)"#
+                ),
+                format!("${{1}}{name}-$2"),
+            ),
+            // Files.
+            (format!(r"\bsamples/{pattern}/"), String::new()),
+            (format!(r"\bsamples/{pattern}\b"), name.to_owned()),
+            // Paths in log lines, stack traces, prose. Protobuf has modules of such names as well.
+            (
+                format!(r"(^|[^\w:]){old_crate}::"),
+                format!("${{1}}{new_crate}::"),
+            ),
+            // Words.
+            (
+                r"\b([Tt]h(?:e|is)|its) sample\b".to_owned(),
+                "$1 application".to_owned(),
+            ),
+        ];
+        let rules = rules
+            .into_iter()
+            .map(|(rule, with)| Ok((Regex::new(&rule)?, with)))
+            .collect::<anyhow::Result<_>>()?;
+        let levels = "loud|trace|debug|info|warn|error";
+        Ok(Self {
+            pattern: pattern.to_owned(),
+            name: name.to_owned(),
+            rules,
+            in_literals: (
+                Regex::new(&format!(r"\b{old_crate}=({levels})\b"))?,
+                format!("{new_crate}=$1"),
+            ),
+            schedule_id: Regex::new(r"\bworkflow-schedule-id\b( {2,})?")?,
+            old_crate,
+            new_crate,
+        })
+    }
+
+    /// Text of any kind, line by line.
+    pub fn text(&self, text: &str) -> String {
+        let lines = text.split('\n').map(|line| self.line(line));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Most texts have nothing to rename, and the rules take their time.
+    fn may_concern(&self, text: &str) -> bool {
+        let hints = [
+            &*self.pattern,
+            &*self.old_crate,
+            "make ",
+            "sample",
+            "PATTERN",
+            "schedule-id",
+        ];
+        hints.iter().any(|hint| text.contains(hint))
+    }
+
+    fn line(&self, line: &str) -> String {
+        if !self.may_concern(line) {
+            return line.to_owned();
+        }
+        let line = self.schedule_id.replace_all(line, |found: &Captures<'_>| {
+            let (id, width) = (format!("{}-schedule", self.name), found[0].len());
+            match found.get(1) {
+                // In a column.
+                Some(_) => format!("{id:0$}  ", width.saturating_sub(2)),
+                None => id,
+            }
+        });
+        let line = PHRASES
+            .iter()
+            .fold(line.into_owned(), |line, (from, to)| line.replace(from, to));
+        self.rules.iter().fold(line, |line, (rule, with)| {
+            rule.replace_all(&line, with.as_str()).into_owned()
+        })
+    }
+
+    /// A shell script, which calls the pattern by a variable.
+    pub fn script(&self, text: &str) -> String {
+        let text = text
+            .replace("$pattern", "$name")
+            .replace("pattern=", "name=");
+        self.text(&text)
+    }
+
+    /// Rust source: paths and string literals by the tokens, comments as text.
+    pub fn rust(&self, source: &str) -> anyhow::Result<String> {
+        if !self.may_concern(source) {
+            return Ok(source.to_owned());
+        }
+        let mut edits = Vec::new();
+        self.walk(tokens(source)?, source, Place::default(), &mut edits);
+        let mut renamed = source.to_owned();
+        for (range, with) in edits.into_iter().rev() {
+            renamed.replace_range(range, &with);
+        }
+        let lines = renamed.split('\n').map(|line| {
+            if line.trim_start().starts_with("//") {
+                self.line(line)
+            } else {
+                line.to_owned()
+            }
+        });
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn walk(
+        &self,
+        tokens: TokenStream,
+        source: &str,
+        place: Place,
+        edits: &mut Vec<(Range<usize>, String)>,
+    ) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let is = |index: Option<usize>, what: char| {
+            index
+                .and_then(|index| tokens.get(index))
+                .is_some_and(|token| matches!(token, TokenTree::Punct(p) if p.as_char() == what))
+        };
+        let two_colons = |index: Option<usize>| is(index, ':') && is(index.map(|i| i + 1), ':');
+        let mut in_use = false;
+        for (index, token) in tokens.iter().enumerate() {
+            let range = token.span().byte_range();
+            match token {
+                TokenTree::Punct(punct) if punct.as_char() == ';' => in_use = false,
+                // `impl Trait + use<'a>` is no import.
+                TokenTree::Ident(word) if *word == "use" => in_use = !is(Some(index + 1), '<'),
+                TokenTree::Ident(word)
+                    if *word == self.old_crate
+                        && two_colons(Some(index + 1))
+                        && !two_colons(index.checked_sub(2))
+                        && !place.import =>
+                {
+                    edits.push((range, self.new_crate.clone()));
+                }
+                TokenTree::Literal(_) => {
+                    let literal = &source[range.clone()];
+                    // A doc comment is a literal to the compiler.
+                    if literal.starts_with('"') || literal.starts_with('r') {
+                        edits.push((range, self.literal(literal, place)));
+                    }
+                }
+                TokenTree::Group(group) => {
+                    let before = index.checked_sub(1).and_then(|index| tokens.get(index));
+                    let inside = Place {
+                        import: place.import || in_use && group.delimiter() == Delimiter::Brace,
+                        workflow_id: matches!(before, Some(TokenTree::Ident(word)) if *word == "workflow_id"),
+                    };
+                    self.walk(group.stream(), source, inside, edits);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn literal(&self, literal: &str, place: Place) -> String {
+        if place.workflow_id && literal.trim_matches('"') == self.pattern {
+            return format!("{:?}", self.name);
+        }
+        let (rule, with) = &self.in_literals;
+        rule.replace_all(&self.text(literal), with.as_str())
+            .into_owned()
+    }
+}
+
+/// Where a token stands.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// In the braces of a `use`, so below the crate that it begins with.
+    import: bool,
+    /// An argument of `workflow_id(…)`.
+    workflow_id: bool,
+}
+
+pub fn tokens(source: &str) -> anyhow::Result<TokenStream> {
+    source.parse().map_err(|error| anyhow!("no Rust: {error}"))
+}
+
+/// The words that a file uses as modules or crates: those before `::`, and those after `mod`.
+pub fn modules(source: &str) -> anyhow::Result<Vec<String>> {
+    let rule = Regex::new(r"\b([a-z_][a-z0-9_]*)\s*::|\bmod ([a-z_][a-z0-9_]*)")?;
+    let word = |found: Captures<'_>| {
+        let word = found.get(1).or_else(|| found.get(2))?;
+        Some(word.as_str().to_owned())
+    };
+    Ok(rule.captures_iter(source).filter_map(word).collect())
+}
+
+/// Drops what is between `make-new: drop` and `make-new: end`, in comments of whatever language:
+/// what is true of the samples alone.
+pub fn without_dropped(text: &str, file: &Path) -> anyhow::Result<String> {
+    let (mut kept, mut dropping) = (String::new(), false);
+    for line in text.split_inclusive('\n') {
+        if line.contains("make-new: drop") {
+            dropping = true;
+        } else if line.contains("make-new: end") {
+            dropping = false;
+        } else if !dropping {
+            kept.push_str(line);
+        }
+    }
+    (!dropping)
+        .then_some(kept)
+        .with_context(|| format!("{}: `make-new: drop` without an end", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pattern: &str) -> anyhow::Result<Names> {
+        let binaries = ["worker".to_owned(), "codec-server".to_owned()];
+        Names::new(pattern, pattern.replace('-', "_"), "my-app", &binaries)
+    }
+
+    /// The crate where it is one; not a module of that name, a field, a word.
+    #[test]
+    fn crates_by_their_place() -> anyhow::Result<()> {
+        let names = names("schedule")?;
+        for (old, new) in [
+            ("use schedule::{a, b};", "use my_app::{a, b};"),
+            (
+                "let a: schedule::A = schedule::a();",
+                "let a: my_app::A = my_app::a();",
+            ),
+            ("assert!(schedule::a())", "assert!(my_app::a())"),
+            (
+                "use protos::{schedule::v1::Schedule};",
+                "use protos::{schedule::v1::Schedule};",
+            ),
+            ("api::schedule::v1::Schedule", "api::schedule::v1::Schedule"),
+            (
+                "// by `schedule::a`, a schedule",
+                "// by `my_app::a`, a schedule",
+            ),
+            (
+                "starter.workflow_id(\"schedule\")",
+                "starter.workflow_id(\"my-app\")",
+            ),
+            ("print(\"schedule\")", "print(\"schedule\")"),
+        ] {
+            assert_eq!(names.rust(old)?, new);
+        }
+        Ok(())
+    }
+
+    /// Task queue, ids, binaries, commands, filters; not the wire format.
+    #[test]
+    fn names_by_what_is_around() -> anyhow::Result<()> {
+        let names = names("encryption")?;
+        for (old, new) in [
+            ("\"encryption-task-queue\"", "\"my-app-task-queue\""),
+            ("\"encryption-1d69c33e\"", "\"my-app-1d69c33e\""),
+            (
+                "\"CARGO_BIN_EXE_encryption-worker\"",
+                "\"CARGO_BIN_EXE_my-app-worker\"",
+            ),
+            ("\"encryption-codec-server\"", "\"my-app-codec-server\""),
+            ("\"encryption-key-id\"", "\"encryption-key-id\""),
+            ("\"encryption=info\"", "\"my_app=info\""),
+            ("\"`make worker-encryption`\"", "\"`make worker`\""),
+            ("\"make encryption work\"", "\"make encryption work\""),
+        ] {
+            assert_eq!(names.rust(old)?, new);
+        }
+        Ok(())
+    }
+}

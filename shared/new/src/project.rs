@@ -1,0 +1,324 @@
+//! Puts the project together.
+
+use crate::{
+    features::{self, Unwanted},
+    manifest,
+    names::{self, Names},
+    readme,
+    request::Request,
+};
+use anyhow::{Context, bail};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use toml_edit::DocumentMut;
+use walkdir::WalkDir;
+
+/// What a project has of its own, from `template`, with `{{name}}` and the like filled in.
+const TEMPLATE: [(&str, &str); 6] = [
+    (".dockerignore", include_str!("../template/.dockerignore")),
+    (
+        ".github/workflows/ci.yml",
+        include_str!("../template/.github/workflows/ci.yml"),
+    ),
+    (".gitignore", include_str!("../template/.gitignore")),
+    ("Dockerfile", include_str!("../template/Dockerfile")),
+    ("Makefile", include_str!("../template/Makefile")),
+    (
+        "docker-compose.yml",
+        include_str!("../template/docker-compose.yml"),
+    ),
+];
+const README: &str = include_str!("../template/README.md");
+
+/// The scripts that a project runs, and what they are called there.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("sample", "app"),
+    ("server", "server"),
+    ("temporal-cli", "temporal-cli"),
+];
+
+/// Makes the project beside where it goes, and moves it there when it is complete.
+///
+/// # Errors
+/// If something cannot be read or written, or if cargo refuses what came out. Nothing stays then.
+pub fn create(root: &Path, request: &Request) -> anyhow::Result<()> {
+    let parent = request.dir.parent().context("DIR has no folder above it")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let half = Half(parent.join(format!(".{}.new-{}", request.name, std::process::id())));
+    fs::create_dir(&half.0).with_context(|| format!("cannot make {}", half.0.display()))?;
+    Project::new(root, request, &half.0)?.write()?;
+    finish(&half.0)?;
+    fs::rename(&half.0, &request.dir)
+        .with_context(|| format!("cannot move the project to {}", request.dir.display()))
+}
+
+/// A project that is not complete; it goes when it is dropped.
+struct Half(PathBuf);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.0) {
+            // Moved to where it belongs.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => eprintln!("left     {}: {error}", self.0.display()),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// The words before `::` or after `mod` in a sample; no crate can have the same name.
+pub fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut modules = BTreeSet::new();
+    for file in files(&root.join("samples").join(pattern))? {
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            modules.extend(names::modules(&read(&file)?)?);
+        }
+    }
+    modules.remove(&pattern.replace('-', "_"));
+    Ok(modules)
+}
+
+struct Project<'a> {
+    root: &'a Path,
+    to: &'a Path,
+    names: Names,
+    workspace: DocumentMut,
+    sample: DocumentMut,
+    shared: DocumentMut,
+    binaries: Vec<String>,
+}
+
+impl<'a> Project<'a> {
+    fn new(root: &'a Path, request: &Request, to: &'a Path) -> anyhow::Result<Self> {
+        let document = |path: &str| -> anyhow::Result<DocumentMut> {
+            let parsed = read(&root.join(path))?.parse();
+            parsed.with_context(|| format!("cannot parse {path}"))
+        };
+        let sample = document(&format!("samples/{}/Cargo.toml", request.pattern))?;
+        let binaries = manifest::binaries(&sample, &request.pattern)?;
+        let library = manifest::library(&sample, &request.pattern);
+        Ok(Self {
+            root,
+            to,
+            names: Names::new(&request.pattern, library, &request.name, &binaries)?,
+            workspace: document("Cargo.toml")?,
+            shared: document("shared/Cargo.toml")?,
+            sample,
+            binaries,
+        })
+    }
+
+    fn write(mut self) -> anyhow::Result<()> {
+        self.write_shared()?;
+        self.write_sample()?;
+        self.write_template()?;
+        for file in [".clippy.toml", "Cargo.lock"] {
+            self.copy(&self.root.join(file), file)?;
+        }
+        self.copy(&self.root.join("LICENSE"), "shared/LICENSE")
+    }
+
+    fn write_shared(&mut self) -> anyhow::Result<()> {
+        let from = self.root.join("shared");
+        let wanted = manifest::features_of_shared(&self.sample, &self.shared)?;
+        let known = features::known(&self.shared)?;
+        let unwanted = Unwanted::new(&read(&from.join("src/lib.rs"))?, &known, &wanted)?;
+        let mut sources = String::new();
+        for file in files(&from.join("src"))? {
+            let path = file.strip_prefix(&from)?;
+            if unwanted.has(path.strip_prefix("src")?) {
+                continue;
+            }
+            let source = unwanted.without(&read(&file)?);
+            let source = source.with_context(|| format!("shared/{}", path.display()))?;
+            sources.push_str(&source);
+            let to = Path::new("shared").join(path);
+            self.put(&to, &self.names.rust(&source)?)?;
+        }
+        self.copy(&from.join("build.rs"), "shared/build.rs")?;
+        for (script, called) in SCRIPTS {
+            let file = from.join("scripts").join(script);
+            let to = format!("shared/scripts/{called}");
+            // With its permissions, which writing to it keeps.
+            self.copy(&file, &to)?;
+            let text = names::without_dropped(&read(&file)?, &file)?;
+            let text = text.replace("folder=samples/$pattern", "folder=.");
+            self.put(Path::new(&to), &self.names.script(&text))?;
+        }
+        manifest::prune(&mut self.shared, &wanted, &sources)?;
+        manifest::resolve(&mut self.shared, &self.workspace)?;
+        let text = self.names.text(&self.shared.to_string());
+        self.put(
+            Path::new("shared/Cargo.toml"),
+            &format!("{}\n", text.trim_end()),
+        )
+    }
+
+    fn write_sample(&mut self) -> anyhow::Result<()> {
+        let from = self.root.join("samples").join(&self.names.pattern);
+        manifest::resolve(&mut self.sample, &self.workspace)?;
+        manifest::rename(
+            &mut self.sample,
+            &self.workspace,
+            &self.names.pattern,
+            &self.names.name,
+        )?;
+        self.sample["profile"] = manifest::table(&self.workspace["profile"]);
+        let text = self.sample.to_string();
+        self.put(Path::new("Cargo.toml"), &format!("{}\n", text.trim_end()))?;
+        for file in files(&from)? {
+            let path = file.strip_prefix(&from)?;
+            let kind = path.extension().unwrap_or_default().to_string_lossy();
+            match &*kind {
+                // Made anew.
+                _ if path == Path::new("Cargo.toml") || path == Path::new("README.md") => {}
+                "rs" => {
+                    let renamed = self.names.rust(&read(&file)?);
+                    let renamed = renamed.with_context(|| format!("{}", file.display()))?;
+                    self.put(path, &renamed)?;
+                }
+                "sh" => {
+                    let text = names::without_dropped(&read(&file)?, &file)?;
+                    self.put(path, &self.names.script(&text))?;
+                }
+                "json" | "md" | "py" | "toml" | "yaml" | "yml" => {
+                    self.put(path, &self.names.text(&read(&file)?))?;
+                }
+                _ => self.copy(&file, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_template(&self) -> anyhow::Result<()> {
+        let name = &self.names.name;
+        let (mut more, mut targets) = (String::new(), String::new());
+        for binary in &self.binaries {
+            if !["worker", "starter"].contains(&binary.as_str()) {
+                more.push_str(&format!(" {binary}"));
+                targets.push_str(&format!(
+                    "\n{binary}: ## The binary {name}-{binary} (ARGS=--help)\n\
+                     \t@cargo run --quiet --package {name} --bin {name}-{binary} -- $(ARGS)\n"
+                ));
+            }
+        }
+        let rust = self.sample["package"]["rust-version"]
+            .as_str()
+            .context("no rust-version")?;
+        let fill = |text: &str| {
+            text.replace("{{name}}", name)
+                .replace("{{rust}}", rust)
+                .replace("{{more}}", &more)
+                .replace("{{targets}}", &targets)
+        };
+        let mut makefile = String::new();
+        for (path, text) in TEMPLATE {
+            let text = fill(text);
+            self.put(Path::new(path), &text)?;
+            if path == "Makefile" {
+                makefile = text;
+            }
+        }
+        let path = self.root.join("samples").join(&self.names.pattern);
+        let text = readme::readme(
+            &readme::Sources {
+                template: &fill(README),
+                sample: &read(&path.join("README.md"))?,
+                top: &read(&self.root.join("README.md"))?,
+                makefile: &makefile,
+            },
+            &self.names,
+            self.sample["package"]["description"]
+                .as_str()
+                .context("no description")?,
+        )?;
+        self.put(Path::new("README.md"), &text)
+    }
+
+    fn put(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        let path = self.to.join(path);
+        make_parent(&path)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn copy(&self, from: &Path, path: impl AsRef<Path>) -> anyhow::Result<()> {
+        let path = self.to.join(path);
+        make_parent(&path)?;
+        fs::copy(from, &path).with_context(|| format!("cannot copy {}", from.display()))?;
+        Ok(())
+    }
+}
+
+/// The files in a folder and below, in order; what editors and tools hide there is not one.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(['.', '_']);
+    let mut files = Vec::new();
+    for entry in WalkDir::new(folder)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name()))
+    {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn make_parent(path: &Path) -> anyhow::Result<()> {
+    let parent = path.parent().context("a file is in a folder")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))
+}
+
+/// Takes out of `Cargo.lock` what the project does not need, its versions kept; and formats, as
+/// other names make other lines.
+fn finish(folder: &Path) -> anyhow::Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        // What this cargo run set is not for that one.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*name) {
+                command.env_remove(&*name);
+            }
+        }
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+    };
+    // Whoever has built this has the index as well.
+    let locked = cargo(&["update", "--workspace", "--offline"])?;
+    if !locked.status.success() {
+        let locked = cargo(&["update", "--workspace"])?;
+        if !locked.status.success() {
+            bail!("cargo refuses the project: {}", said(&locked.stderr));
+        }
+    }
+    let formatted = cargo(&["fmt", "--all"])?;
+    if !formatted.status.success() {
+        eprintln!(
+            "format   rustup component add rustfmt, then make fmt: {}",
+            said(&formatted.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// The first line of an error that has many.
+fn said(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let error = text.lines().find(|line| line.starts_with("error"));
+    error.unwrap_or("it does not say why").to_owned()
+}

@@ -1,0 +1,157 @@
+//! What was asked for, checked before anything is written.
+
+use anyhow::{Context, bail, ensure};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
+use toml_edit::DocumentMut;
+
+/// The words that Rust keeps for itself, `cargo new` refuses the same.
+const KEYWORDS: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// Names of the standard library, and folders that cargo makes in its target directory.
+const TAKEN: [&str; 11] = [
+    "alloc",
+    "build",
+    "core",
+    "deps",
+    "examples",
+    "incremental",
+    "proc-macro",
+    "shared",
+    "std",
+    "test",
+    "tests",
+];
+
+/// A pattern that is there, a name that cargo takes, a folder that is free.
+pub struct Request {
+    pub pattern: String,
+    pub name: String,
+    pub dir: PathBuf,
+}
+
+impl Request {
+    /// # Errors
+    /// One line that says what is wrong, and what would do.
+    pub fn check(root: &Path, from: &str, name: &str, dir: &str) -> anyhow::Result<Self> {
+        ensure!(
+            ![from, name, dir].contains(&""),
+            "usage: make new FROM=<pattern> NAME=<my-app> DIR=<path>"
+        );
+        let patterns = patterns(root)?;
+        ensure!(
+            patterns.iter().any(|pattern| pattern == from),
+            "there is no pattern {from}; there are: {}",
+            patterns.join(" ")
+        );
+        check_name(root, from, name)?;
+        Ok(Self {
+            pattern: from.to_owned(),
+            name: name.to_owned(),
+            dir: check_dir(root, dir)?,
+        })
+    }
+}
+
+fn patterns(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut patterns = Vec::new();
+    for entry in std::fs::read_dir(root.join("samples")).context("cannot list samples")? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            patterns.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    patterns.sort();
+    Ok(patterns)
+}
+
+fn check_name(root: &Path, from: &str, name: &str) -> anyhow::Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    ensure!(
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(plain),
+        "NAME cannot be `{name}`: a package here is named in up to 64 lower-case letters, digits, `-` and `_`, with a letter first and no dash last"
+    );
+    ensure!(
+        !KEYWORDS.contains(&name),
+        "NAME cannot be `{name}`: it is a word of Rust's own"
+    );
+    let module = |word: &str| word.replace('-', "_");
+    ensure!(
+        !TAKEN.iter().any(|taken| module(taken) == module(name)),
+        "NAME cannot be `{name}`: cargo, Rust or this project has something of that name"
+    );
+    ensure!(
+        !packages(root)?.contains(&module(name)),
+        "NAME cannot be `{name}`: a dependency has that name"
+    );
+    // `use activities::…` would be the crate or the module, and the compiler would not choose.
+    ensure!(
+        !crate::project::modules(root, from)?.contains(&module(name)),
+        "NAME cannot be `{name}`: a module has that name"
+    );
+    Ok(())
+}
+
+/// The packages from a registry, as crates are written in code.
+fn packages(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let lock: DocumentMut = std::fs::read_to_string(root.join("Cargo.lock"))?.parse()?;
+    let packages = lock["package"].as_array_of_tables();
+    Ok(packages
+        .into_iter()
+        .flatten()
+        .filter(|package| package.contains_key("source"))
+        .filter_map(|package| Some(package.get("name")?.as_str()?.replace('-', "_")))
+        .collect())
+}
+
+fn check_dir(root: &Path, dir: &str) -> anyhow::Result<PathBuf> {
+    let dir = without_dots(&std::path::absolute(dir)?);
+    if dir.symlink_metadata().is_ok() {
+        // What `mkdir` has just made is as good as nothing.
+        let empty = dir
+            .read_dir()
+            .is_ok_and(|mut inside| inside.next().is_none());
+        ensure!(empty, "DIR is there already: {}", dir.display());
+    }
+    let there = dir
+        .ancestors()
+        .find(|above| above.exists())
+        .context("DIR has no folder above it")?;
+    ensure!(
+        there.is_dir(),
+        "DIR cannot be made: {} is no folder",
+        there.display()
+    );
+    if there.canonicalize()?.starts_with(root) {
+        bail!(
+            "DIR is inside this workspace: {}; choose one outside, such as ../my-app",
+            dir.display()
+        );
+    }
+    Ok(dir)
+}
+
+/// What is not there yet cannot be canonicalized.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}

@@ -1,0 +1,114 @@
+//! Samples as projects, built and run; it takes minutes, so only `make test-new` does.
+//!
+//! `FROM` says which: patterns, or `all`, or `one`, whose turn it is today; these are checked, tested,
+//! linted and run. Without it all are checked, and with three of them the rest is done too.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+mod common;
+
+use anyhow::{Context, ensure};
+use common::{new_project, outside, patterns, root};
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    time::{Instant, SystemTime},
+};
+
+/// Which patterns to check, and of these which to test and run.
+fn chosen() -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let all = patterns()?;
+    let days = SystemTime::UNIX_EPOCH.elapsed()?.as_secs() / (24 * 60 * 60);
+    let turn = |many: usize| -> anyhow::Result<Vec<String>> {
+        let first = usize::try_from(days)? * many;
+        let turn = all.iter().cycle().skip(first % all.len()).take(many);
+        Ok(turn.cloned().collect())
+    };
+    let from = std::env::var("FROM").unwrap_or_default();
+    let these = match &*from {
+        "" => return Ok((all.clone(), turn(3)?)),
+        "all" => all.clone(),
+        "one" => turn(1)?,
+        some => some.split_whitespace().map(str::to_owned).collect(),
+    };
+    Ok((these.clone(), these))
+}
+
+/// What somebody does who takes a sample: `make test`, `make lint`, `make run`.
+#[test]
+#[ignore = "takes minutes: make test-new"]
+fn projects_work() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    // That of the repository: the SDK is there already.
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => target.into(),
+        None => root().canonicalize()?.join("target"),
+    };
+    let cli = Command::new(root().join("shared/scripts/temporal-cli")).output()?;
+    let cli = String::from_utf8(cli.stdout)?;
+    let (check, all) = chosen()?;
+    for pattern in &check {
+        let name = format!("my-{pattern}");
+        let dir = folder.path().join(&name);
+        let made = new_project(pattern, &name, &dir)?;
+        ensure!(made.status.success(), "{}", String::from_utf8(made.stderr)?);
+        let run = |program: &str, arguments: &str| {
+            let begun = Instant::now();
+            let mut command = outside(program, &dir);
+            command
+                .args(arguments.split(' '))
+                .env("CARGO_TARGET_DIR", &target)
+                .env("CARGO_INCREMENTAL", "0")
+                .env("TEMPORAL_CLI", cli.trim());
+            if arguments != "test" {
+                command.env("TEMPORAL_ADDRESS", free_address()?);
+            }
+            let output = command.output()?;
+            let (stdout, stderr) = (
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+            );
+            ensure!(
+                output.status.success(),
+                "{name}: {program} {arguments}: {}\n{stdout}{stderr}",
+                output.status
+            );
+            eprintln!("{name}: {program} {arguments}: {:.0?}", begun.elapsed());
+            Ok(stdout.into_owned())
+        };
+        run("cargo", "check --quiet --workspace --all-targets --locked")?;
+        if all.contains(pattern) {
+            run("make", "test")?;
+            run("make", "lint")?;
+            let printed = run("make", "run")?;
+            let last = printed.lines().last().context("nothing printed")?;
+            ensure!(last.starts_with("result: "), "{name}: {printed}");
+        }
+        stop(&dir);
+        // Its binaries would fill the disk.
+        run("cargo", &format!("clean --quiet --package {name}"))?;
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(())
+}
+
+/// Where the project's server can be; its Web UI and its metrics are at the ports a thousand and two
+/// thousand above.
+fn free_address() -> anyhow::Result<String> {
+    let free = |port: &u16| {
+        let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        bind(*port) && bind(port + 1000) && bind(port + 2000)
+    };
+    let port = (20_000..30_000).rev().step_by(7).find(free);
+    Ok(format!("localhost:{}", port.context("no free port")?))
+}
+
+/// Every server that the project started.
+fn stop(dir: &Path) {
+    let stopped = outside("make", dir).arg("stop").output();
+    if let Err(error) = stopped {
+        eprintln!("make stop: {error}");
+    }
+}

@@ -1,0 +1,276 @@
+//! Every sample as a project of its own, without building it; and what is refused.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+mod common;
+
+use anyhow::{Context, ensure};
+use common::{new_project, patterns, root};
+use regex::Regex;
+use std::{collections::BTreeSet, path::Path, sync::Mutex};
+use toml_edit::DocumentMut;
+use walkdir::WalkDir;
+
+/// A name that no sample and no word in one has.
+const NAME: &str = "zed-two";
+
+/// Everything is there under its new name, and nothing leads back.
+#[test]
+fn every_sample_can_be_taken() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (queue, failures) = (Mutex::new(patterns()?.into_iter()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").next();
+                    let Some(pattern) = next else { return };
+                    let taken = take(&pattern, &folder.path().join(&pattern));
+                    if let Err(error) = taken {
+                        let mut failures = failures.lock().expect("no panic");
+                        failures.push(format!("{pattern}: {error:#}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner()?;
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    let left = std::fs::read_dir(folder.path())?.count();
+    ensure!(left == patterns()?.len(), "something half-written is left");
+    Ok(())
+}
+
+fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
+    let made = new_project(pattern, NAME, dir)?;
+    let said = String::from_utf8(made.stderr)?;
+    ensure!(made.status.success(), "{said}");
+    ensure!(said.starts_with("created  "), "{said}");
+    for file in [
+        ".clippy.toml",
+        ".dockerignore",
+        ".github/workflows/ci.yml",
+        ".gitignore",
+        "Cargo.lock",
+        "Dockerfile",
+        "Makefile",
+        "README.md",
+        "docker-compose.yml",
+        "shared/LICENSE",
+        "shared/scripts/app",
+        "src/bin/worker.rs",
+        "tests/replay.rs",
+    ] {
+        ensure!(dir.join(file).is_file(), "no {file}");
+    }
+    names_are_new(pattern, dir)?;
+    commands_are_there(dir)?;
+    versions_are_ours(dir)
+}
+
+/// No name of the sample's where one is a name, no path into the repository, no workspace to inherit
+/// from, nothing to be filled in.
+fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
+    let root = root().canonicalize()?;
+    let root = root.to_str().context("UTF-8")?;
+    let old_crate = pattern.replace('-', "_");
+    // `-id`: of the key in encrypted payloads, and of a schedule.
+    let names = Regex::new(&format!(
+        r#"\b{pattern}-(?:worker|starter|task|recorded|[0-9a-f]{{8}}\b)|\bmake [a-z]+-{pattern}\b|\bworkflow_id\("{pattern}"|\buse {old_crate}::|[( ]{old_crate}::[a-z_]+[(;]"#
+    ))?;
+    let paths = [
+        "samples/",
+        "](../",
+        "\"/../..",
+        "workspace = true",
+        "{{name}}",
+        "{{pattern",
+        "{{connect}}",
+    ];
+    for entry in WalkDir::new(dir) {
+        let entry = entry?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        // A picture is no text.
+        let Ok(text) = std::fs::read_to_string(entry.path()) else {
+            continue;
+        };
+        let file = entry.path().strip_prefix(dir)?.display();
+        ensure!(!text.contains(root), "{file} names {root}");
+        let path = paths.iter().find(|path| text.contains(**path));
+        ensure!(path.is_none(), "{file} has {path:?}");
+        if text.contains(pattern) || text.contains(&old_crate) {
+            // The log's crate has the name of a pattern.
+            let mut found = names.find_iter(&text).map(|found| found.as_str());
+            let old = found.find(|old| !old.contains("tracing::"));
+            ensure!(old.is_none(), "{file} has {old:?}");
+        }
+    }
+    Ok(())
+}
+
+/// What the README says to make can be made.
+fn commands_are_there(dir: &Path) -> anyhow::Result<()> {
+    let makefile = std::fs::read_to_string(dir.join("Makefile"))?;
+    let readme = std::fs::read_to_string(dir.join("README.md"))?;
+    let command = Regex::new(r"(?m)(?:`|^\$ |^)make ([a-z-]+)")?;
+    for found in command.captures_iter(&readme) {
+        let target = format!("\n{}:", &found[1]);
+        let known = makefile.contains(&target) || &found[1] == "new";
+        ensure!(known, "the README says `make {}`", &found[1]);
+    }
+    Ok(())
+}
+
+/// What was tested here is what the project gets: no package of another version, none too many.
+fn versions_are_ours(dir: &Path) -> anyhow::Result<()> {
+    let packages = |file: &Path| -> anyhow::Result<BTreeSet<String>> {
+        let lock: DocumentMut = std::fs::read_to_string(file)?.parse()?;
+        let packages = lock["package"].as_array_of_tables().context("packages")?;
+        let from_a_registry = packages.iter().filter(|p| p.contains_key("source"));
+        Ok(from_a_registry
+            .map(|package| format!("{} {}", package["name"], package["version"]))
+            .collect())
+    };
+    let (ours, theirs) = (
+        packages(&root().join("Cargo.lock"))?,
+        packages(&dir.join("Cargo.lock"))?,
+    );
+    let other = Vec::from_iter(theirs.difference(&ours));
+    ensure!(other.is_empty(), "other versions: {other:?}");
+    ensure!(theirs.len() < ours.len(), "the lock file was not pruned");
+    Ok(())
+}
+
+/// One line that says what is wrong, and nothing on disk.
+#[test]
+fn what_cannot_be_is_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let free = folder.path().join("free");
+    let taken = folder.path().join("taken");
+    std::fs::create_dir(&taken)?;
+    std::fs::write(taken.join("mine"), "")?;
+    let inside = root().join("samples/my-app");
+    let cases = [
+        (
+            "",
+            "my-app",
+            &free,
+            "usage: make new FROM=<pattern> NAME=<my-app> DIR=<path>",
+        ),
+        ("hello", "", &free, "usage: make new "),
+        (
+            "hello",
+            "my-app",
+            &Path::new("").to_owned(),
+            "usage: make new ",
+        ),
+        (
+            "nope",
+            "my-app",
+            &free,
+            "there is no pattern nope; there are: activity-choice cancellation ",
+        ),
+        (
+            "../hello",
+            "my-app",
+            &free,
+            "there is no pattern ../hello; ",
+        ),
+        (
+            "hello",
+            "My App",
+            &free,
+            "NAME cannot be `My App`: a package here is named in ",
+        ),
+        (
+            "hello",
+            "1app",
+            &free,
+            "NAME cannot be `1app`: a package here is named in ",
+        ),
+        (
+            "hello",
+            "my-app-",
+            &free,
+            "NAME cannot be `my-app-`: a package here is named in ",
+        ),
+        (
+            "hello",
+            "../app",
+            &free,
+            "NAME cannot be `../app`: a package here is named in ",
+        ),
+        (
+            "hello",
+            "async",
+            &free,
+            "NAME cannot be `async`: it is a word of Rust's own",
+        ),
+        (
+            "hello",
+            "shared",
+            &free,
+            "NAME cannot be `shared`: cargo, Rust or this project ",
+        ),
+        (
+            "hello",
+            "test",
+            &free,
+            "NAME cannot be `test`: cargo, Rust or this project ",
+        ),
+        (
+            "hello",
+            "proc_macro",
+            &free,
+            "NAME cannot be `proc_macro`: cargo, Rust or this project ",
+        ),
+        (
+            "hello",
+            "serde-json",
+            &free,
+            "NAME cannot be `serde-json`: a dependency has that name",
+        ),
+        (
+            "hello",
+            "workflows",
+            &free,
+            "NAME cannot be `workflows`: a module has that name",
+        ),
+        ("hello", "my-app", &taken, "DIR is there already: "),
+        (
+            "hello",
+            "my-app",
+            &taken.join("mine"),
+            "DIR is there already: ",
+        ),
+        (
+            "hello",
+            "my-app",
+            &taken.join("mine/deeper"),
+            "DIR cannot be made: ",
+        ),
+        ("hello", "my-app", &inside, "DIR is inside this workspace: "),
+    ];
+    for (from, name, dir, expected) in cases {
+        let made = new_project(from, name, dir)?;
+        let said = String::from_utf8(made.stderr)?;
+        ensure!(!made.status.success(), "{from} {name} {}", dir.display());
+        ensure!(said.starts_with(&format!("Error: {expected}")), "{said}");
+        ensure!(said.lines().count() == 1, "{said}");
+    }
+    let left = std::fs::read_dir(folder.path())?.count();
+    ensure!(left == 1 && !inside.exists(), "something is left");
+    Ok(())
+}
+
+/// An empty folder is as good as none.
+#[test]
+fn an_empty_folder_is_filled() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let made = new_project("hello", "my-app", folder.path())?;
+    ensure!(made.status.success(), "{}", String::from_utf8(made.stderr)?);
+    ensure!(folder.path().join("src/lib.rs").is_file(), "no source");
+    Ok(())
+}
