@@ -152,6 +152,26 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `make replay` of nothing, of a file that is not there or not a history, of a workflow that the
+/// server does not know: one clear line.
+#[test]
+fn a_replay_says_why_it_fails() -> anyhow::Result<()> {
+    let address = shared::testing::address()?;
+    for (argument, why) in [
+        ("ID=", "say what to replay: FILE="),
+        (
+            "FILE=nope.json",
+            "there is no nope.json; say what to replay",
+        ),
+        ("FILE=Cargo.toml", "Cargo.toml does not say whose it is"),
+        ("ID=nope", "no history of nope: "),
+    ] {
+        let (ok, said) = make(&["replay", argument], &[("TEMPORAL_ADDRESS", address)])?;
+        ensure!(!ok && said.starts_with(&format!("Error: {why}")), "{said}");
+    }
+    Ok(())
+}
+
 /// Ctrl-C while the starter waits ends all, the worker too.
 #[test]
 fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {

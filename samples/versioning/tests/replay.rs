@@ -1,12 +1,13 @@
 //! Recorded histories of every stage against the code of every stage, and against mutants.
 
-use shared::testing::history;
+use clap::ValueEnum;
+use shared::testing::{history, replay, replay_all};
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::workflow_replayer::{
     WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions,
 };
 use temporalio_workflow::workflows::WorkflowImplementation;
-use versioning::stages::{incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
+use versioning::stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 
 const CHECKED_NOT_SHIPPED: &str = "Activity type of scheduled event 'ship_order' does not match \
                                    activity type of activity command 'fraud_check'";
@@ -90,6 +91,58 @@ async fn removed_and_incompatible() -> anyhow::Result<()> {
     ];
     replays::<v4_removed::OrderWorkflow>(&expected).await?;
     replays::<incompatible::OrderWorkflow>(&expected).await
+}
+
+/// For `make replay`: one history in the code that the worker would run. No code accepts them all.
+#[tokio::test]
+#[ignore = "for `make replay`, which names a history"]
+async fn histories_replay() -> anyhow::Result<()> {
+    let stage = std::env::var("VERSIONING_STAGE").unwrap_or("patched".to_owned());
+    let options = WorkflowReplayerOptions::new();
+    let options = match Stage::from_str(&stage, true).map_err(anyhow::Error::msg)? {
+        Stage::Initial => options.register_workflow::<v1_initial::OrderWorkflow>()?,
+        Stage::Patched => options.register_workflow::<v2_patched::OrderWorkflow>()?,
+        Stage::Deprecated => options.register_workflow::<v3_deprecated::OrderWorkflow>()?,
+        Stage::Removed => options.register_workflow::<v4_removed::OrderWorkflow>()?,
+        Stage::Incompatible => options.register_workflow::<incompatible::OrderWorkflow>()?,
+    };
+    replay_all(&WorkflowReplayer::new(options.build())?, "tests/histories").await
+}
+
+/// What `make replay` says of a history that the code refuses: where, and what it has instead.
+#[tokio::test]
+async fn refusals_in_words() -> anyhow::Result<()> {
+    async fn refusal<W>(stage: &str) -> anyhow::Result<String>
+    where
+        W: WorkflowImplementation,
+        <W::Run as WorkflowDefinition>::Input: Send,
+    {
+        let options = WorkflowReplayerOptions::new().register_workflow::<W>()?;
+        let history = history(format!("tests/histories/OrderWorkflow-{stage}.json"))?;
+        let replayed = replay(&WorkflowReplayer::new(options.build())?, history).await;
+        Ok(replayed.expect_err("it is accepted").to_string())
+    }
+    for (refusal, at) in [
+        (
+            refusal::<incompatible::OrderWorkflow>("initial").await?,
+            "at event 5 it has ActivityTaskScheduled ship_order, where the code starts the activity fraud_check;",
+        ),
+        (
+            refusal::<v1_initial::OrderWorkflow>("deprecated").await?,
+            "at event 7 it has ActivityTaskScheduled fraud_check, where the code starts the activity ship_order;",
+        ),
+        (
+            refusal::<v4_removed::OrderWorkflow>("patched").await?,
+            "at event 5 it has MarkerRecorded fraud-check, where the code does not ask for the patch fraud-check;",
+        ),
+        (
+            refusal::<mutants::timer_added::OrderWorkflow>("removed").await?,
+            "at event 11 it has ActivityTaskScheduled ship_order, where the code starts a timer;",
+        ),
+    ] {
+        assert!(refusal.contains(at), "{refusal}");
+    }
+    Ok(())
 }
 
 /// Variants of the last stage, each with one change.

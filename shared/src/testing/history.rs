@@ -1,4 +1,4 @@
-//! Recorded histories: read, replay, look at.
+//! Histories: read from a file, look at on the server.
 
 use anyhow::{Context, bail, ensure};
 use futures::TryStreamExt;
@@ -19,7 +19,6 @@ use temporalio_common::{
         workflowservice::v1::ResetStickyTaskQueueRequest,
     },
 };
-use temporalio_sdk::workflow_replayer::WorkflowReplayer;
 
 /// Temporal's own protobuf descriptors, as the SDK was compiled with.
 static DESCRIPTORS: &[u8] = include_bytes!(env!("TEMPORAL_DESCRIPTORS"));
@@ -44,30 +43,6 @@ pub fn history(file: impl AsRef<Path>) -> anyhow::Result<WorkflowHistory> {
         Ok(History::decode(message.encode_to_vec().as_slice())?.into())
     };
     read().with_context(|| format!("cannot read the history {}", file.display()))
-}
-
-/// Replays every `*.json` in `folder`, relative to the crate under test.
-///
-/// # Errors
-/// If the code no longer does what a history recorded, with that history's file name; if there
-/// is no history at all.
-pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {folder}"))? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            files.push(path);
-        }
-    }
-    ensure!(!files.is_empty(), "{folder} holds no history");
-    for file in files {
-        let replayed = replayer.replay_workflow(history(&file)?).await;
-        replayed.with_context(|| format!("{} does not replay", file.display()))?;
-    }
-    Ok(())
 }
 
 /// What happened in a workflow so far.

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, Url, WorkflowStartOptions,
-    errors::{WorkflowGetResultError, WorkflowStartError},
+    Client, ClientOptions, ConnectionOptions, UntypedSignal, UntypedWorkflow, Url,
+    WorkflowIdReusePolicy, WorkflowStartOptions,
+    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::data_converters::{DataConverter, RawValue};
 use tokio::time::sleep;
@@ -23,10 +24,16 @@ pub struct Load {
     /// Arguments for the worker, beside where the server is and which task queue.
     #[serde(default)]
     pub worker_args: Vec<String>,
+    /// Whether the worker has side effects, and takes a file to tell them to: `--ledger FILE`.
+    #[serde(default)]
+    pub ledger: bool,
     /// Whether payloads are encrypted, with the development key.
     #[cfg(feature = "codec")]
     #[serde(default)]
     pub encrypted: bool,
+    /// How many workflows to start: fewer than others if they are slow.
+    #[serde(default = "workflows")]
+    pub workflows: usize,
     /// What to start, in turn.
     pub cases: Vec<Case>,
 }
@@ -40,20 +47,31 @@ pub struct Case {
     /// Its arguments.
     #[serde(default)]
     pub input: Vec<Value>,
+    /// A signal without arguments, sent as soon as it has started.
+    #[serde(default)]
+    pub signal: Option<String>,
     /// How it ends.
     pub ends: End,
+    /// Part of the failure in which it ends instead if the attempts or the time that its activities
+    /// have, which is little, are lost to kills and cuts.
+    #[serde(default)]
+    pub or_fails: Option<String>,
 }
 
 /// How a workflow ends.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// With this result.
+    /// With this result, in which `{workflow_id}` stands for its id.
     Result(Value),
     /// In a failure whose description contains this.
     Failure(String),
     /// Cancelled: it is asked to as soon as it has started.
     Cancelled,
+}
+
+fn workflows() -> usize {
+    40
 }
 
 impl Load {
@@ -88,7 +106,7 @@ impl Load {
         }
         Ok(DataConverter::new(
             PayloadConverter::default(),
-            DefaultFailureConverter,
+            DefaultFailureConverter::default(),
             crate::codec::EncryptionArgs::default().codec()?,
         ))
     }
@@ -100,12 +118,12 @@ impl Load {
 }
 
 impl Case {
-    /// Starts the workflow under `id`, waits for its end, and says what is wrong with that. Goes on
-    /// asking while there is no server.
+    /// Starts the workflow under `id`, waits for its end, and says how it ended. Goes on asking while
+    /// there is no server.
     ///
     /// # Errors
     /// If it ends otherwise than it should.
-    pub async fn run(&self, client: &Client, task_queue: &str, id: &str) -> anyhow::Result<()> {
+    pub async fn run(&self, client: &Client, task_queue: &str, id: &str) -> anyhow::Result<End> {
         while let Err(error) = self.start(client, task_queue, id).await {
             match error {
                 // By an earlier try, whose answer got lost.
@@ -115,10 +133,13 @@ impl Case {
             }
         }
         let handle = client.get_workflow_handle::<UntypedWorkflow>(id);
+        if let Some(signal) = &self.signal {
+            let nothing = || raw_json(&[]);
+            let signal = || UntypedSignal::new(signal);
+            until_heard(|| handle.signal(signal(), nothing(), Default::default())).await;
+        }
         if self.ends == End::Cancelled {
-            while handle.cancel(Default::default()).await.is_err() {
-                sleep(AGAIN).await;
-            }
+            until_heard(|| handle.cancel(Default::default())).await;
         }
         let end = loop {
             match handle.get_result(Default::default()).await {
@@ -131,13 +152,19 @@ impl Case {
             }
         };
         let as_designed = match (&end, &self.ends) {
-            (End::Failure(failure), End::Failure(part)) => failure.contains(part),
+            (End::Failure(failure), End::Failure(part)) if failure.contains(part) => true,
+            (End::Result(result), End::Result(designed)) => {
+                let (result, designed) = (result.to_string(), designed.to_string());
+                result == designed.replace("{workflow_id}", id)
+            }
+            (End::Failure(failure), _) => {
+                let part = self.or_fails.as_ref();
+                part.is_some_and(|part| failure.contains(part))
+            }
             (end, designed) => end == designed,
         };
-        if !as_designed {
-            bail!("{} {id} ended otherwise: {end:?}", self.workflow);
-        }
-        Ok(())
+        ensure!(as_designed, "{id} ended otherwise: {end:?}");
+        Ok(end)
     }
 
     async fn start(
@@ -147,9 +174,25 @@ impl Case {
         id: &str,
     ) -> Result<(), WorkflowStartError> {
         let workflow = UntypedWorkflow::new(&self.workflow);
-        let options = WorkflowStartOptions::new(task_queue, id).build();
+        // An earlier try, whose answer got lost, may have begun and ended it already.
+        let options = WorkflowStartOptions::new(task_queue, id)
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .build();
         let started = client.start_workflow(workflow, raw_json(&self.input), options);
         started.await.map(drop)
+    }
+}
+
+/// Calls again until there is an answer. That the workflow has ended is one: of an earlier call.
+async fn until_heard<F>(call: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), WorkflowInteractionError>>,
+{
+    while let Err(error) = call().await {
+        if let WorkflowInteractionError::NotFound(_) = error {
+            break;
+        }
+        sleep(AGAIN).await;
     }
 }
 

@@ -6,17 +6,19 @@
 
 mod history;
 mod load;
+mod replay;
 mod server;
 pub mod survive;
 
 pub use history::{
-    activity_types, event_types, events, forget_cache, history, replay_all, until, until_pending,
+    activity_types, event_types, events, forget_cache, history, until, until_pending,
 };
 pub use load::{Case, End, Load};
+pub use replay::{replay, replay_all};
 pub use server::{address, root};
 
 use crate::{BAD_INPUT, describe};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::{collections::HashMap, pin::Pin, time::Duration};
 use temporalio_client::errors::WorkflowGetResultError;
@@ -29,7 +31,7 @@ use temporalio_common::{
     data_converters::{DataConverter, RawValue},
     protos::temporal::api::common::v1::Payload,
 };
-use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions, WorkflowDefinitions};
 use uuid::Uuid;
 
 /// Longest that the body of a test may take: one that hangs is to fail, and to say so.
@@ -86,6 +88,7 @@ impl TestEnv {
         let _ = crate::init_logs();
         let runtime = Runtime::from_current_tokio(Default::default())?;
         let options = worker_options(&self.task_queue).map_err(Into::into)?;
+        refuse_init(&options.workflows())?;
         let worker = Worker::new(&runtime, self.client.clone(), options)?;
         let running: Boxed<'_, _> = Box::pin(run_beside(worker, Box::pin(body)));
         running.await
@@ -190,6 +193,20 @@ where
     env.work(worker_options, body(env.clone())).await
 }
 
+/// A panic in `#[init]` is one in the SDK's own loop: it ends the worker, with all its workflows, and
+/// the task goes to the next worker. In `run` it fails the workflow's own task.
+fn refuse_init(workflows: &WorkflowDefinitions) -> anyhow::Result<()> {
+    for workflow in workflows.workflow_definitions() {
+        ensure!(
+            !workflow.has_init,
+            "{} has an `#[init]`, in which a panic would end the whole worker; put the state in \
+             where `run` begins, and let handlers wait for it (`ctx.wait_condition`)",
+            workflow.workflow_type
+        );
+    }
+    Ok(())
+}
+
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 // Not generic: what it takes to run a worker is compiled once, here.
@@ -205,4 +222,59 @@ async fn run_beside(mut worker: Worker, body: Boxed<'_, anyhow::Result<()>>) -> 
         .await
         .context("the worker did not shut down cleanly")?;
     result.with_context(|| format!("the test took longer than {} s", TEST_TIMEOUT.as_secs()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Input;
+    use futures::FutureExt;
+    use std::panic::AssertUnwindSafe;
+    use temporalio_macros::{workflow, workflow_methods};
+    use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
+
+    #[workflow]
+    struct Panics;
+
+    #[workflow_methods]
+    impl Panics {
+        #[init]
+        fn new(_ctx: &WorkflowContextView, _input: Input<()>) -> Self {
+            panic!("in init")
+        }
+
+        #[run]
+        async fn run(_ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+            Ok(())
+        }
+    }
+
+    fn options(task_queue: &str) -> anyhow::Result<WorkerOptions> {
+        let options = WorkerOptions::new(task_queue).register_workflow::<Panics>()?;
+        Ok(options
+            .workflow_interceptor(crate::LogFields::in_workflows())
+            .build())
+    }
+
+    /// Why `#[init]` is refused: a panic in there ends the worker. Once the SDK contains it, this test
+    /// fails, and there is nothing to refuse any more.
+    #[tokio::test]
+    async fn a_panic_in_init_ends_the_worker() -> anyhow::Result<()> {
+        let env = TestEnv::new().await?;
+        let refused = env.work(options, async { Ok(()) }).await;
+        let refused = refused.expect_err("`#[init]` is refused").to_string();
+        assert!(refused.starts_with("Panics has an `#[init]`"), "{refused}");
+
+        let handle = env.start_json::<UntypedWorkflow>("Panics", &[]).await?;
+        let runtime = Runtime::from_current_tokio(Default::default())?;
+        let mut worker = Worker::new(&runtime, env.client.clone(), options(&env.task_queue)?)?;
+        let running = AssertUnwindSafe(worker.run()).catch_unwind();
+        let ended = tokio::time::timeout(TEST_TIMEOUT, running).await?;
+        let panic = ended.err().context("no panic")?;
+        assert_eq!(panic.downcast_ref(), Some(&"in init"));
+        let types = event_types(&handle).await?;
+        assert_eq!(types.len(), 3, "{types:?}");
+        handle.terminate(Default::default()).await?;
+        Ok(())
+    }
 }

@@ -7,6 +7,7 @@ use super::{Case, Load, event_types, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -31,9 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Between two workflows of a load.
 const PACE: Duration = Duration::from_millis(25);
-
-/// How many workflows a load has.
-const WORKFLOWS: usize = 40;
 
 /// A worker binary that runs, and is killed when this is dropped.
 pub struct WorkerProcess {
@@ -99,7 +97,6 @@ impl WorkerProcess {
     ///
     /// # Errors
     /// If there is nothing to send it to.
-    #[cfg(unix)]
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
         let pid = self.child.id().context("the worker has ended by itself")?;
         let kill = Command::new("kill").arg(pid.to_string()).status().await?;
@@ -265,14 +262,52 @@ impl Network {
     }
 }
 
+/// The file in which a worker's side effects leave a line each: a key, a tab, what was done.
+pub struct Ledger(PathBuf);
+
+impl Ledger {
+    /// One that is empty as yet.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create() -> anyhow::Result<Self> {
+        let file = std::env::temp_dir().join(format!("{}.ledger", Uuid::new_v4()));
+        File::create(&file).with_context(|| format!("cannot write {file:?}"))?;
+        Ok(Self(file))
+    }
+
+    /// The keys of what was done, in order; one that is there twice was done twice.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn keys(&self) -> anyhow::Result<Vec<String>> {
+        let lines = std::fs::read_to_string(&self.0)?;
+        let key = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+        Ok(lines.lines().map(key).collect())
+    }
+
+    /// What a worker is told so that it writes here.
+    pub fn args(&self) -> [String; 2] {
+        ["--ledger".to_owned(), self.0.display().to_string()]
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A load on a task queue of its own, and the worker that has to bear it.
 pub struct Scene {
+    /// The client that starts the load.
+    pub client: Client,
     binary: PathBuf,
     load: Load,
-    client: Client,
     /// Where the worker finds the server.
     address: String,
     task_queue: String,
+    ledger: Option<Ledger>,
 }
 
 impl Scene {
@@ -287,13 +322,17 @@ impl Scene {
         server: &str,
         address: &str,
     ) -> anyhow::Result<Self> {
-        let load = Load::parse(load)?;
+        let mut load = Load::parse(load)?;
+        let ledger = load.ledger.then(Ledger::create).transpose()?;
+        load.worker_args
+            .extend(ledger.iter().flat_map(Ledger::args));
         Ok(Self {
-            binary: binary.into(),
             client: load.connect(server).await?,
+            binary: binary.into(),
             load,
             address: address.to_owned(),
             task_queue: format!("survives-{}", Uuid::new_v4()),
+            ledger,
         })
     }
 
@@ -314,7 +353,8 @@ impl Scene {
     /// every end.
     ///
     /// # Errors
-    /// If one ends otherwise than it should, or not within 90 seconds; and those of `disaster`.
+    /// If one ends otherwise than it should, or not within 90 seconds; if the ledger has a key twice;
+    /// and those of `disaster`.
     pub async fn play<T>(
         &self,
         disaster: impl Future<Output = anyhow::Result<T>>,
@@ -326,9 +366,15 @@ impl Scene {
                 .await
                 .with_context(|| format!("{} {id} has not ended", case.workflow))?
         };
-        let cases = self.load.cases.iter().cycle().take(WORKFLOWS);
+        let cases = self.load.cases.iter().cycle().take(self.load.workflows);
         let workflows = try_join_all(cases.enumerate().map(workflow));
         let (outcome, _) = futures::future::try_join(disaster, workflows).await?;
+        if let Some(ledger) = &self.ledger {
+            let mut once = BTreeSet::new();
+            for key in ledger.keys()? {
+                ensure!(once.insert(key.clone()), "{key} is there twice");
+            }
+        }
         Ok(outcome)
     }
 }
@@ -340,7 +386,7 @@ impl Scene {
     /// If a history cannot be read.
     pub async fn timeouts(&self) -> anyhow::Result<usize> {
         let mut timeouts = 0;
-        for number in 0..WORKFLOWS {
+        for number in 0..self.load.workflows {
             let id = self.workflow_id(number);
             let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
             let events = event_types(&handle).await?;
@@ -351,16 +397,23 @@ impl Scene {
         Ok(timeouts)
     }
 
+    /// Where the side effects are, for a load that has any.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn ledger(&self) -> anyhow::Result<&Ledger> {
+        self.ledger.as_ref().context("a load without a ledger")
+    }
+
     fn workflow_id(&self, number: usize) -> String {
         format!("{}-{number}", self.task_queue)
     }
 }
 
-/// A random moment while a load comes in, never one at its very edges.
+/// A random moment while a load of the usual size comes in, never one at its very edges.
 pub async fn moment() {
-    let load = PACE * u32::try_from(WORKFLOWS).unwrap_or(u32::MAX);
-    let part = u32::from(Uuid::new_v4().as_bytes()[0]) % 64;
-    sleep(load / 5 + load * part / 128).await;
+    let part = u64::from(Uuid::new_v4().as_bytes()[0]) % 64;
+    sleep(Duration::from_millis(200 + 8 * part)).await;
 }
 
 /// The worker is killed at a random moment, and another takes over: every workflow ends as it should.
