@@ -9,7 +9,7 @@ PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new lint fmt supply-chain
+.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new bench bench-setup lint fmt supply-chain
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
@@ -90,6 +90,13 @@ test-new: ## Samples taken out, then built, tested and run; minutes (FROM="<patt
 soak: ## All workers under load, killed again and again, with their server and network (MINUTES=5 SEED=…)
 	cargo build --workspace --bins
 	@cargo run --quiet --package shared --features codec,testing --bin soak -- --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
+bench: ## What a workflow costs, beside workers of other languages; minutes (ROUNDS=3, QUICK=1 for a look)
+	cargo build --release --package throughput --bin throughput-worker --bin throughput-bench
+	$(SERVER) exec $${CARGO_TARGET_DIR:-target}/release/throughput-bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+
+bench-setup: ## Install those other workers in .temporal/bench
+	@samples/throughput/peers/setup
 
 lint: ## Format check and clippy, warnings are errors
 	cargo fmt --all --check

@@ -89,6 +89,7 @@ fn mask(line: &str) -> String {
             r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
             "<run id>",
         ),
+        (r"\b[0-9a-f]{32}\b", "<trace id>"),
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>"),
         (r" +[0-9.]+ ?m?s\b", " <duration>"),
         (r"Makefile:\d+", "Makefile:<line>"),
@@ -201,7 +202,8 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
     for pattern in patterns()? {
         let mut build = outside("cargo");
         build
-            .args(["build", "--quiet", "--package", &pattern])
+            .args(["build", "--quiet", "--manifest-path"])
+            .arg(root().join("samples").join(&pattern).join("Cargo.toml"))
             .current_dir(root());
         ensure!(build.status()?.success(), "{pattern} does not build");
     }

@@ -1,48 +1,82 @@
 //! One activity a fruit. In earnest each would call another supplier.
 
+#![allow(clippy::disallowed_methods, reason = "activities may wait for files")]
+
+use crate::ledger::Ledger;
 use shared::Input;
+use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 /// The activities of this sample.
-pub struct FruitActivities;
+pub struct FruitActivities {
+    /// Where orders are made, if anywhere.
+    pub ledger: Option<Ledger>,
+}
 
 #[activities]
 impl FruitActivities {
     /// Orders apples.
     #[activity(name = "order_apples")]
     pub async fn order_apples(
-        _ctx: ActivityContext,
+        self: Arc<Self>,
+        ctx: ActivityContext,
         amount: Input<u32>,
     ) -> Result<String, ActivityError> {
-        Ok(format!("Ordered {} Apples...", amount.valid()?))
+        let order = format!("Ordered {} Apples...", amount.valid()?);
+        self.order(&ctx, order).await
     }
 
     /// Orders bananas.
     #[activity(name = "order_bananas")]
     pub async fn order_bananas(
-        _ctx: ActivityContext,
+        self: Arc<Self>,
+        ctx: ActivityContext,
         amount: Input<u32>,
     ) -> Result<String, ActivityError> {
-        Ok(format!("Ordered {} Bananas...", amount.valid()?))
+        let order = format!("Ordered {} Bananas...", amount.valid()?);
+        self.order(&ctx, order).await
     }
 
     /// Orders cherries.
     #[activity(name = "order_cherries")]
     pub async fn order_cherries(
-        _ctx: ActivityContext,
+        self: Arc<Self>,
+        ctx: ActivityContext,
         amount: Input<u32>,
     ) -> Result<String, ActivityError> {
-        Ok(format!("Ordered {} Cherries...", amount.valid()?))
+        let order = format!("Ordered {} Cherries...", amount.valid()?);
+        self.order(&ctx, order).await
     }
 
     /// Orders oranges.
     #[activity(name = "order_oranges")]
     pub async fn order_oranges(
-        _ctx: ActivityContext,
+        self: Arc<Self>,
+        ctx: ActivityContext,
         amount: Input<u32>,
     ) -> Result<String, ActivityError> {
-        Ok(format!("Ordered {} Oranges...", amount.valid()?))
+        let order = format!("Ordered {} Oranges...", amount.valid()?);
+        self.order(&ctx, order).await
+    }
+}
+
+impl FruitActivities {
+    async fn order(&self, ctx: &ActivityContext, order: String) -> Result<String, ActivityError> {
+        let Some(ledger) = self.ledger.clone() else {
+            return Ok(order);
+        };
+        // An activity runs at least once: of a worker that dies after its order nobody hears that it
+        // was made, and another makes it again. By a key that is the same then it is found out.
+        let info = ctx.info();
+        let workflow_id = info.workflow_id.as_deref().unwrap_or_default();
+        let key = format!("{workflow_id}/{}", info.activity_id);
+        // A file blocks the thread, on which others wait too.
+        let ordering = tokio::task::spawn_blocking(move || {
+            ledger.order(&key, &order)?;
+            anyhow::Ok(order)
+        });
+        Ok(ordering.await??)
     }
 }
 
@@ -54,7 +88,9 @@ mod tests {
     /// Each activity alone, with neither server nor worker.
     #[tokio::test]
     async fn order() -> anyhow::Result<()> {
-        let env = ActivityEnvironment::builder().build();
+        let env = ActivityEnvironment::builder()
+            .register_activities(FruitActivities { ledger: None })
+            .build();
         assert_eq!(
             env.run(FruitActivities::order_apples, 8.into()).await?,
             "Ordered 8 Apples..."

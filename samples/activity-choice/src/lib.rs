@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod activities;
+pub mod ledger;
 pub mod workflows;
 
 use activities::FruitActivities;
+use ledger::Ledger;
 use shared::LogFields;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
@@ -11,14 +13,18 @@ use workflows::PurchaseFruitsWorkflow;
 /// The queue on which the server hands out this sample's tasks.
 pub const TASK_QUEUE: &str = "activity-choice-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// What the worker runs, for the worker binary and the tests alike; orders go to `ledger`, if there
+/// is one.
 ///
 /// # Errors
 /// If two workflows had the same type.
-pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+pub fn worker_options(
+    task_queue: &str,
+    ledger: Option<Ledger>,
+) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<PurchaseFruitsWorkflow>()?
-        .register_activities(FruitActivities)
+        .register_activities(FruitActivities { ledger })
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
         .build())

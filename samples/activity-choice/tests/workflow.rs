@@ -1,9 +1,14 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
-use activity_choice::{worker_options, workflows::PurchaseFruitsWorkflow};
+use activity_choice::workflows::PurchaseFruitsWorkflow;
 use serde_json::{Value, json};
 use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
 use temporalio_client::{Client, WorkflowHandle};
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+
+fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    activity_choice::worker_options(task_queue, None)
+}
 
 /// Starts the workflow as a client of another language does.
 async fn start(

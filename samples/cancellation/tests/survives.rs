@@ -4,11 +4,16 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use cancellation::workflows::CancellationWorkflow;
-use shared::testing::{TestEnv, activity_types, address, forget_cache, until_pending};
+use shared::testing::{
+    TestEnv, activity_types, address, forget_cache, survive::killed_worker, until_pending,
+};
 use tokio::process::{Child, Command};
 
+const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
+const LOAD: &str = include_str!("load.json");
+
 fn worker(env: &TestEnv) -> anyhow::Result<Child> {
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_cancellation-worker"));
+    let mut worker = Command::new(WORKER);
     worker.args(["--address", address()?, "--task-queue", &env.task_queue]);
     Ok(worker.kill_on_drop(true).spawn()?)
 }
@@ -61,4 +66,10 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
     );
     drop(second);
     Ok(())
+}
+
+/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
+#[tokio::test]
+async fn a_killed_worker() -> anyhow::Result<()> {
+    killed_worker(WORKER, LOAD).await
 }

@@ -10,6 +10,10 @@ use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult, workflows
 /// How long a greeting may take before it is tried again.
 const START_TO_CLOSE: Duration = Duration::from_secs(5);
 
+/// The most greetings at a time. The server refuses more than 2,000 activities by failing the
+/// workflow task that schedules them, which is retried for ever.
+const MAX_WIDTH: usize = 1000;
+
 /// Greets five users at once.
 #[workflow]
 #[derive(Default)]
@@ -69,7 +73,7 @@ impl SayHelloBoundedWorkflow {
         // As many lanes as may run at a time; each takes the next name when it is done with the
         // last, so a slow greeting holds up its own lane alone. A semaphore or `FuturesUnordered`
         // would wake the lanes in an order that a replay need not repeat.
-        let width = at_most.get().min(names.len());
+        let width = at_most.get().min(names.len()).min(MAX_WIDTH);
         let names = RefCell::new(names.into_iter());
         let lane = async |ctx: &WorkflowContext<Self>| -> WorkflowResult<Vec<String>> {
             let mut greetings = Vec::new();

@@ -6,13 +6,16 @@
 use polling_frequent::workflows::GreetingWorkflow;
 use shared::{
     polled_service::PolledService,
-    testing::{TestEnv, address, events, forget_cache, until_pending},
+    testing::{TestEnv, address, events, forget_cache, survive::killed_worker, until_pending},
 };
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use tokio::process::{Child, Command};
 
+const WORKER: &str = env!("CARGO_BIN_EXE_polling-frequent-worker");
+const LOAD: &str = include_str!("load.json");
+
 fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_polling-frequent-worker"));
+    let mut worker = Command::new(WORKER);
     worker
         .args(["--address", address()?, "--task-queue", &env.task_queue])
         .args(["--service-url", service.url().as_str()]);
@@ -56,4 +59,10 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     assert_eq!(last_failure.as_deref(), Some("activity Heartbeat timeout"));
     drop(second);
     Ok(())
+}
+
+/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
+#[tokio::test]
+async fn a_killed_worker() -> anyhow::Result<()> {
+    killed_worker(WORKER, LOAD).await
 }

@@ -1,0 +1,52 @@
+//! Where orders are made, each once: a file that stands for the supplier's books.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "activities may read and write files"
+)]
+
+use anyhow::Context;
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::PathBuf,
+};
+
+/// A file with a line for each order: its key, a tab, what was ordered.
+#[derive(Clone, Debug)]
+pub struct Ledger(PathBuf);
+
+impl Ledger {
+    /// The one in `file`, which need not be there yet.
+    pub fn new(file: PathBuf) -> Self {
+        Self(file)
+    }
+
+    /// Makes an order, unless there is one with this `key`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; the error names it.
+    pub fn order(&self, key: &str, order: &str) -> anyhow::Result<()> {
+        self.append(key, order)
+            .with_context(|| format!("cannot order by {}", self.0.display()))
+    }
+
+    fn append(&self, key: &str, order: &str) -> std::io::Result<()> {
+        let mut file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&self.0)?;
+        // Another worker may be looking for the same key. A lock ends with the process that has it.
+        file.lock()?;
+        let mut orders = String::new();
+        file.read_to_string(&mut orders)?;
+        let with_key = |line: &str| line.split('\t').next() == Some(key);
+        if !orders.lines().any(with_key) {
+            file.write_all(format!("{key}\t{order}\n").as_bytes())?;
+            // Else it could be gone with the machine, although the server was told of it.
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! What production does to a worker, done to the real worker binary under load.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::Context;
+use shared::testing::{
+    address, events,
+    survive::{Scene, killed_worker},
+};
+use std::time::Duration;
+use temporalio_client::UntypedWorkflow;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use tokio::time::sleep;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_activity-choice-worker");
+const LOAD: &str = include_str!("load.json");
+
+/// Killed at a random moment, and another takes over: every workflow ends as it should.
+#[tokio::test]
+async fn a_killed_worker() -> anyhow::Result<()> {
+    killed_worker(WORKER, LOAD).await
+}
+
+/// Killed after an order of which the server has not heard, and so run again: each of the load's
+/// orders, four by every other of its forty workflows, is in the ledger once.
+#[tokio::test]
+async fn orders_are_made_once() -> anyhow::Result<()> {
+    let server = address()?;
+    let scene = Scene::new(WORKER, LOAD, server, server).await?;
+    let ledger = scene.ledger()?;
+    let mut worker = scene.worker().await?;
+    let killed_between = async {
+        loop {
+            let orders = ledger.keys()?.len();
+            let key = loop {
+                if let Some(key) = ledger.keys()?.into_iter().nth(orders) {
+                    break key;
+                }
+                sleep(Duration::from_millis(1)).await;
+            };
+            worker.kill().await?;
+            worker = scene.worker().await?;
+            let (workflow_id, activity_id) = key.split_once('/').context("no key")?;
+            let handle = scene
+                .client
+                .get_workflow_handle::<UntypedWorkflow>(workflow_id);
+            let description = handle.describe(Default::default()).await?;
+            let pending = &description.raw().pending_activities;
+            if pending.iter().any(|one| one.activity_id == activity_id) {
+                return Ok(handle);
+            }
+        }
+    };
+    let handle = scene.play(killed_between).await?;
+
+    let attempts = events(&handle)
+        .await?
+        .into_iter()
+        .filter_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
+            _ => None,
+        });
+    assert!(attempts.max() > Some(1));
+    // None is there twice: `play` has looked.
+    assert_eq!(ledger.keys()?.len(), 20 * 4);
+    worker.kill().await
+}

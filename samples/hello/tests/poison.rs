@@ -1,0 +1,116 @@
+//! Input that no client of ours would send, to a worker that others need too.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::Context;
+use hello::{worker_options, workflows::HelloWorkflow};
+use shared::{
+    describe,
+    testing::{TestEnv, with_worker},
+};
+use std::time::Duration;
+use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle, errors::WorkflowStartError};
+use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use tokio::time::timeout;
+
+/// Long enough for a payload of a megabyte that goes to and fro.
+const WITHIN: Duration = Duration::from_secs(10);
+
+const MIB: usize = 1024 * 1024;
+
+fn payload(encoding: &str, data: impl AsRef<[u8]>) -> Payload {
+    Payload {
+        metadata: [("encoding".to_owned(), encoding.into())].into(),
+        data: data.as_ref().to_vec(),
+        ..Default::default()
+    }
+}
+
+fn name_of(length: usize) -> Payload {
+    payload("json/plain", format!("\"{}\"", "x".repeat(length)))
+}
+
+async fn start(
+    env: &TestEnv,
+    payload: Payload,
+) -> Result<WorkflowHandle<Client, HelloWorkflow>, WorkflowStartError> {
+    let options = env.start_options();
+    let id = options.workflow_id.clone();
+    let (workflow, input) = (
+        UntypedWorkflow::new("HelloWorkflow"),
+        RawValue::new(vec![payload]),
+    );
+    env.client.start_workflow(workflow, input, options).await?;
+    Ok(env.client.get_workflow_handle(id))
+}
+
+/// How it ended, within seconds.
+async fn end(handle: &WorkflowHandle<Client, HelloWorkflow>) -> anyhow::Result<String> {
+    let result = timeout(WITHIN, handle.get_result(Default::default())).await;
+    Ok(result
+        .context("hangs")?
+        .unwrap_or_else(|error| describe(&error)))
+}
+
+/// What does not decode fails its workflow at once. A good one that comes behind it is served.
+#[tokio::test]
+async fn what_does_not_decode() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let deep = [vec![b'['; 10_000], vec![b']'; 10_000]].concat();
+        let cases = [
+            (payload("json/plain", deep), "recursion limit exceeded"),
+            (
+                payload("json/plain", b"\"\xff\""),
+                "invalid unicode code point",
+            ),
+            (payload("json/plain", r#""\ud800""#), "hex escape"),
+            (payload("json/plain", "\"Ada"), "EOF"),
+            (payload("json/plain", ""), "EOF"),
+            (
+                payload("json/strange", "\"Ada\""),
+                "an encoding that does not fit",
+            ),
+            (
+                payload("binary/plain", b"Ada"),
+                "an encoding that does not fit",
+            ),
+            (Payload::default(), "an encoding that does not fit"),
+        ];
+        let mut poisoned = Vec::new();
+        for (payload, reason) in cases {
+            poisoned.push((start(&env, payload).await?, reason));
+        }
+        let good = start(&env, name_of(1)).await?;
+        assert_eq!(end(&good).await?, "Hello, x!");
+        for (handle, reason) in poisoned {
+            let failure = end(&handle).await?;
+            let bad_input = failure.starts_with("workflow failed: bad input: ");
+            assert!(bad_input && failure.contains(reason), "{failure}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A name of a megabyte is greeted, and another one served meanwhile. The server takes no 2 MiB, and
+/// tells so whoever sends them.
+#[tokio::test]
+async fn long_names() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let long = start(&env, name_of(MIB)).await?;
+        let good = start(&env, name_of(1)).await?;
+        assert_eq!(end(&good).await?, "Hello, x!");
+        assert_eq!(end(&long).await?.len(), MIB + "Hello, !".len());
+
+        for (length, reason) in [
+            (2 * MIB, "Blob data size exceeds limit"),
+            (5 * MIB, "larger than max"),
+        ] {
+            let error = start(&env, name_of(length)).await.err();
+            let error = error.context("started")?.to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        Ok(())
+    })
+    .await
+}

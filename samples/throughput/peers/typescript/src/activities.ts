@@ -1,0 +1,4 @@
+/** The activity that does nothing. */
+export async function echo(payload: string): Promise<string> {
+  return payload;
+}

@@ -1,0 +1,119 @@
+//! The charts in the README, as SVG.
+
+use crate::{
+    readme::{bytes, title},
+    results::{Figures, Payload, Results},
+};
+use anyhow::anyhow;
+use plotters::prelude::*;
+use std::path::Path;
+
+const COLOURS: [RGBColor; 3] = [
+    RGBColor(0xce, 0x42, 0x2b),
+    RGBColor(0x37, 0x76, 0xab),
+    RGBColor(0x84, 0x8d, 0x97),
+];
+
+/// Draws them into `folder`.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn draw(results: &Results, folder: &Path) -> anyhow::Result<()> {
+    workers(results, &folder.join("workers.svg")).map_err(|error| anyhow!("{error}"))?;
+    payloads(&results.payloads, &folder.join("payloads.svg")).map_err(|error| anyhow!("{error}"))
+}
+
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Bars: times what the Rust worker needs.
+fn workers(results: &Results, file: &Path) -> Drawn {
+    let Some(ours) = results.workers.first() else {
+        return Ok(());
+    };
+    let mut bars = Vec::new();
+    for (figure, name) in ["CPU time", "memory", "p50 latency"].iter().enumerate() {
+        for (worker, setting) in results.workers.iter().enumerate() {
+            let of = |figures: &Figures| match figure {
+                0 => figures.cpu_ms,
+                1 => figures.rss_mib,
+                _ => figures.p50_ms.unwrap_or(f64::NAN),
+            };
+            let times = of(&setting.figures) / of(&ours.figures);
+            bars.push((*name, worker, title(&setting.name), times));
+        }
+    }
+    let most = bars.iter().map(|bar| bar.3).fold(1.0, f64::max);
+    let rows = i32::try_from(bars.len())?;
+
+    let root = SVGBackend::new(file, (720, 40 + 26 * u32::try_from(rows)?)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("times what the Rust worker needs", ("sans-serif", 16))
+        .margin(8)
+        .build_cartesian_2d(-most * 0.32..most * 1.1, 0..rows)?;
+    for (row, (name, worker, worker_name, times)) in bars.iter().enumerate() {
+        let y = rows - 1 - i32::try_from(row)?;
+        let colour = COLOURS[worker % COLOURS.len()];
+        let mut bar = Rectangle::new([(0.0, y), (*times, y + 1)], colour.filled());
+        bar.set_margin(4, 4, 0, 0);
+        let label = format!("{name}, {worker_name}");
+        let font = ("sans-serif", 13).into_font();
+        chart.draw_series([bar])?;
+        chart.draw_series([
+            Text::new(label, (-most * 0.31, y + 1), font.clone()),
+            Text::new(format!("{times:.1}"), (times + most * 0.01, y + 1), font),
+        ])?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// Lines: CPU time of a workflow, times that of the Rust worker with the smallest payload.
+fn payloads(rows: &[Payload], file: &Path) -> Drawn {
+    let Some((first, base)) = rows
+        .first()
+        .and_then(|row| Some((row, *row.cpu_ms.first()?)))
+    else {
+        return Ok(());
+    };
+    let all = rows.iter().flat_map(|row| &row.cpu_ms);
+    let most = all.map(|cpu| cpu / base).fold(1.0, f64::max);
+    let last = first.bytes.len().saturating_sub(1);
+
+    let root = SVGBackend::new(file, (720, 360)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(
+            "CPU time of a workflow, times the Rust worker's with the smallest payload",
+            ("sans-serif", 16),
+        )
+        .margin(8)
+        .margin_right(24)
+        .x_label_area_size(28)
+        .y_label_area_size(44)
+        .build_cartesian_2d(0.0..last as f64, (0.5..most * 1.5).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(last + 1)
+        .x_label_formatter(&|x| {
+            let size = first.bytes.get(x.round() as usize);
+            size.map(|size| bytes(*size)).unwrap_or_default()
+        })
+        .draw()?;
+    for (row, colour) in rows.iter().zip(COLOURS) {
+        let points = row.cpu_ms.iter().enumerate();
+        let points: Vec<_> = points.map(|(x, cpu)| (x as f64, cpu / base)).collect();
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
+            .label(title(&row.worker))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}

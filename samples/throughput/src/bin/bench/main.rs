@@ -1,0 +1,318 @@
+//! Compares the worker with those of other languages, and with itself by its switches, and writes the
+//! figures and the charts that the README shows. `make bench` runs it beside a server of its own.
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
+
+mod charts;
+mod peers;
+mod readme;
+mod results;
+
+use anyhow::Context;
+use clap::Parser;
+use futures::{StreamExt, TryStreamExt, stream};
+use peers::{Peer, Running};
+use results::{Figures, Open, Payload, Results, Setting};
+use shared::{ConnectionArgs, MainResult};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
+use temporalio_client::Client;
+use throughput::{
+    encryption::Encryption,
+    load::{Load, Outcome, Pace, payload, rounded},
+    workflows::{Plan, Shape},
+};
+use tokio::time::sleep;
+
+/// Switches of our own worker, each against none.
+const SWITCHES: [&[&str]; 5] = [
+    &[],
+    &["--encrypt"],
+    &["--compression", "gzip"],
+    &["--threads", "1"],
+    &["--pollers", "2"],
+];
+
+/// Measures workers on the server at TEMPORAL_TEST_ADDRESS.
+#[derive(Parser)]
+struct Args {
+    /// How often everything is measured; the median counts
+    #[arg(long, default_value = "3", value_name = "COUNT")]
+    rounds: NonZeroUsize,
+
+    /// A short look: the README is left alone, and results and charts go to .temporal/bench
+    #[arg(long)]
+    quick: bool,
+
+    /// Where the server is
+    #[arg(long, env = "TEMPORAL_TEST_ADDRESS", value_name = "HOST:PORT")]
+    address: String,
+}
+
+/// How much of everything.
+struct Sizes {
+    /// Workflows at a fixed rate.
+    rated: u32,
+    /// Workflows as fast as they go.
+    fast: u32,
+    /// Workflows of each payload.
+    payload: u32,
+    payloads: &'static [u32],
+    /// Workflows that are open at the same time.
+    open: &'static [u32],
+}
+
+const FULL: Sizes = Sizes {
+    rated: 100,
+    fast: 300,
+    payload: 60,
+    payloads: &[64, 1 << 10, 16 << 10, 128 << 10, 1 << 20],
+    open: &[100, 1_000, 10_000],
+};
+
+const QUICK: Sizes = Sizes {
+    rated: 30,
+    fast: 60,
+    payload: 20,
+    payloads: &[64, 16 << 10, 1 << 20],
+    open: &[100, 300],
+};
+
+/// Starts a second, at the fixed rate: far below what any of the workers can do.
+const RATE: f64 = 10.0;
+
+/// Before anything is measured: connections, caches and compilers just in time warm up.
+const WARM_UP: u32 = 20;
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    let bench = Bench {
+        rounds: args.rounds.get(),
+        sizes: if args.quick { QUICK } else { FULL },
+        address: args.address,
+    };
+    let peers = Peer::installed()?;
+    let results = Results {
+        rounds: bench.rounds,
+        cores: std::thread::available_parallelism()?.get(),
+        workers: bench.workers(&peers).await?,
+        switches: bench.switches().await?,
+        payloads: bench.payloads(&peers).await?,
+        open: bench.open(&peers).await?,
+    };
+    println!("{}", readme::tables(&results));
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = if args.quick {
+        peers::folder()
+    } else {
+        sample.join("bench")
+    };
+    std::fs::create_dir_all(&folder)?;
+    results.write(&folder.join("results.json"))?;
+    charts::draw(&results, &folder)?;
+    if !args.quick {
+        readme::update(&results, &sample.join("README.md"))?;
+    }
+    Ok(())
+}
+
+struct Bench {
+    rounds: usize,
+    sizes: Sizes,
+    address: String,
+}
+
+impl Bench {
+    /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
+    /// C C: the machine and the server are not the same from minute to minute.
+    async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
+        let mut measured = vec![Vec::new(); peers.len()];
+        for round in 1..=self.rounds {
+            for (peer, figures) in peers.iter().zip(&mut measured) {
+                eprintln!("round {round}  {}", peer.name());
+                let mut worker = self.start(peer, &[], None).await?;
+                let rated = self.load(Shape::Sequence, self.sizes.rated, Pace::Rate(RATE), 64);
+                let rated = worker.run(&rated).await?.0;
+                figures.push(self.figures(&mut worker, Some(rated)).await?);
+            }
+        }
+        Ok(settings(peers.iter().map(Peer::name), measured))
+    }
+
+    /// Our own worker with each of its switches.
+    async fn switches(&self) -> anyhow::Result<Vec<Setting>> {
+        let (peer, mut measured) = (Peer::rust()?, vec![Vec::new(); SWITCHES.len()]);
+        for round in 1..=self.rounds {
+            for (switches, figures) in SWITCHES.iter().zip(&mut measured) {
+                eprintln!("round {round}  rust {}", switches.join(" "));
+                let mut worker = self.start(&peer, switches, None).await?;
+                figures.push(self.figures(&mut worker, None).await?);
+            }
+        }
+        let names = SWITCHES.iter().map(|switches| switches.join(" "));
+        Ok(settings(names, measured))
+    }
+
+    async fn figures(
+        &self,
+        worker: &mut Running,
+        rated: Option<Outcome>,
+    ) -> anyhow::Result<Figures> {
+        let load = self.load(Shape::Sequence, self.sizes.fast, Pace::Concurrency(20), 64);
+        let (outcome, usage) = worker.run(&load).await?;
+        Ok(Figures {
+            cpu_ms: rounded(usage.cpu_ms(outcome.workflows)),
+            rss_mib: rounded(usage.mib()),
+            workflows_per_second: outcome.workflows_per_second,
+            p50_ms: rated.map(|outcome| outcome.latency_ms.p50),
+            p99_ms: rated.map(|outcome| outcome.latency_ms.p99),
+        })
+    }
+
+    /// CPU time by payload.
+    async fn payloads(&self, peers: &[Peer]) -> anyhow::Result<Vec<Payload>> {
+        let mut measured = vec![vec![Vec::new(); self.sizes.payloads.len()]; peers.len()];
+        for round in 1..=self.rounds {
+            for (peer, by_size) in peers.iter().zip(&mut measured) {
+                eprintln!("round {round}  {}, payloads", peer.name());
+                let mut worker = self.start(peer, &[], None).await?;
+                for (bytes, cpu) in self.sizes.payloads.iter().zip(by_size) {
+                    let load = self.load(
+                        Shape::Sequence,
+                        self.sizes.payload,
+                        Pace::Concurrency(5),
+                        *bytes,
+                    );
+                    let (outcome, usage) = worker.run(&load).await?;
+                    cpu.push(rounded(usage.cpu_ms(outcome.workflows)));
+                }
+            }
+        }
+        Ok(peers
+            .iter()
+            .zip(measured)
+            .map(|(peer, by_size)| Payload {
+                worker: peer.name().to_owned(),
+                bytes: self.sizes.payloads.to_vec(),
+                cpu_ms: by_size.into_iter().map(results::median).collect(),
+            })
+            .collect())
+    }
+
+    /// Memory by the number of workflows that are open, and do nothing but wait for a signal. Once
+    /// only: it takes long, and memory does not vary as time does.
+    async fn open(&self, peers: &[Peer]) -> anyhow::Result<Vec<Open>> {
+        let most = self.sizes.open.iter().copied().max().unwrap_or_default();
+        let mut measured = Vec::new();
+        for peer in peers {
+            eprintln!("open     {}, up to {most}", peer.name());
+            // And those of the warm-up.
+            let mut worker = self.start(peer, &[], Some(most + WARM_UP + 100)).await?;
+            let before = worker.meter.read().resident;
+            let (mut open, mut kib) = (0, Vec::new());
+            for workflows in self.sizes.open {
+                worker.leave_open(open..*workflows).await?;
+                open = *workflows;
+                let grown = worker.meter.read().resident.saturating_sub(before);
+                kib.push(rounded(grown as f64 / 1024.0 / f64::from(*workflows)));
+            }
+            measured.push(Open {
+                worker: peer.name().to_owned(),
+                workflows: self.sizes.open.to_vec(),
+                kib_each: kib,
+            });
+        }
+        Ok(measured)
+    }
+
+    /// A worker that is warm.
+    async fn start(
+        &self,
+        peer: &Peer,
+        switches: &[&str],
+        cached: Option<u32>,
+    ) -> anyhow::Result<Running> {
+        let encryption = Encryption {
+            encrypt: switches.contains(&"--encrypt"),
+            ..Default::default()
+        };
+        let client = connect(&self.address, &encryption).await?;
+        let mut worker = peer.start(&self.address, client, switches, cached)?;
+        let load = self.load(Shape::Sequence, WARM_UP, Pace::Concurrency(5), 64);
+        worker
+            .run(&load)
+            .await
+            .with_context(|| format!("{} does not work; its log: {}", peer.name(), peer.log()))?;
+        Ok(worker)
+    }
+
+    fn load(&self, shape: Shape, workflows: u32, pace: Pace, bytes: u32) -> Load {
+        Load {
+            workflows,
+            pace,
+            plan: Plan {
+                shape,
+                activities: 1,
+                payload: payload(bytes as usize),
+            },
+        }
+    }
+}
+
+fn settings<S: ToString>(
+    names: impl Iterator<Item = S>,
+    measured: Vec<Vec<Figures>>,
+) -> Vec<Setting> {
+    let medians = measured.into_iter().map(Figures::median);
+    names
+        .zip(medians)
+        .map(|(name, figures)| Setting {
+            name: name.to_string(),
+            figures,
+        })
+        .collect()
+}
+
+async fn connect(address: &str, encryption: &Encryption) -> anyhow::Result<Client> {
+    let connection = ConnectionArgs {
+        address: Some(address.to_owned()),
+        ..Default::default()
+    };
+    connection.connect_with(encryption.data_converter()?).await
+}
+
+impl Running {
+    /// Starts the workflows of these numbers, and waits until the worker has them all in its cache.
+    async fn leave_open(&mut self, numbers: std::ops::Range<u32>) -> anyhow::Result<()> {
+        let load = Load {
+            workflows: 1,
+            pace: Pace::Concurrency(1),
+            plan: Plan {
+                shape: Shape::Signal,
+                activities: 1,
+                payload: payload(64),
+            },
+        };
+        let one = async |number: u32| -> anyhow::Result<()> {
+            let id = format!("{}-open-{number}", self.task_queue);
+            let handle = load.start(&self.client, &self.task_queue, id).await?;
+            // The first workflow task is done as soon as the workflow waits.
+            loop {
+                let description = handle.describe(Default::default()).await?;
+                if description.raw().pending_workflow_task.is_none() {
+                    return Ok(());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        stream::iter(numbers)
+            .map(one)
+            .buffer_unordered(50)
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,85 @@
+//! The figures, and their medians.
+
+use anyhow::Context;
+use serde::Serialize;
+use std::path::Path;
+
+/// Everything that was measured.
+#[derive(Serialize)]
+pub struct Results {
+    pub rounds: usize,
+    pub cores: usize,
+    pub workers: Vec<Setting>,
+    pub switches: Vec<Setting>,
+    pub payloads: Vec<Payload>,
+    pub open: Vec<Open>,
+}
+
+/// A worker, or our own with a switch.
+#[derive(Serialize)]
+pub struct Setting {
+    pub name: String,
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub struct Figures {
+    /// CPU time of the worker for a workflow.
+    pub cpu_ms: f64,
+    pub rss_mib: f64,
+    pub workflows_per_second: f64,
+    /// Latency at the fixed rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+}
+
+/// What a workflow costs a worker, by what it carries.
+#[derive(Serialize)]
+pub struct Payload {
+    pub worker: String,
+    pub bytes: Vec<u32>,
+    pub cpu_ms: Vec<f64>,
+}
+
+/// What a workflow that waits costs a worker, by how many there are.
+#[derive(Serialize)]
+pub struct Open {
+    pub worker: String,
+    pub workflows: Vec<u32>,
+    pub kib_each: Vec<f64>,
+}
+
+/// The middle one; of an even number the lower of the two.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().saturating_sub(1) / 2;
+    values.get(middle).copied().unwrap_or(f64::NAN)
+}
+
+impl Figures {
+    /// The median of each.
+    pub fn median(rounds: Vec<Self>) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        let maybe = |figure: fn(&Self) -> Option<f64>| {
+            let values: Vec<_> = rounds.iter().filter_map(figure).collect();
+            (!values.is_empty()).then(|| median(values))
+        };
+        Self {
+            cpu_ms: of(|figures| figures.cpu_ms),
+            rss_mib: of(|figures| figures.rss_mib),
+            workflows_per_second: of(|figures| figures.workflows_per_second),
+            p50_ms: maybe(|figures| figures.p50_ms),
+            p99_ms: maybe(|figures| figures.p99_ms),
+        }
+    }
+}
+
+impl Results {
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))
+    }
+}

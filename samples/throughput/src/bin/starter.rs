@@ -1,0 +1,176 @@
+//! Loads the server with workflows and tells how fast they were, and what they cost the worker.
+
+use anyhow::bail;
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use shared::{MainResult, StarterArgs, init_logs, print_result, print_started};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+use temporalio_client::Url;
+use throughput::{
+    TASK_QUEUE,
+    encryption::Encryption,
+    load::{Load, Outcome, Pace, payload, rounded},
+    usage::Meter,
+    workflows::{Plan, Shape},
+};
+
+/// The largest payload, in bytes. The server takes twice as much, but warns from half of it.
+const MAX_PAYLOAD: u32 = 1 << 20;
+
+/// What fits into one request: a workflow task that schedules more fails, again and again.
+const MAX_REQUEST: u64 = 4 << 20;
+
+/// Starts many workflows, waits for their results, and prints how long they took.
+#[derive(Parser)]
+struct Args {
+    /// How many workflows
+    #[arg(long, default_value = "50", value_name = "COUNT")]
+    workflows: NonZeroU32,
+
+    /// How many of them at a time
+    #[arg(long, default_value = "10", value_name = "COUNT")]
+    concurrency: NonZeroUsize,
+
+    /// Start so many a second instead, whether or not those before have ended
+    #[arg(long, value_name = "PER SECOND", conflicts_with = "concurrency", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// What the steps of a workflow are
+    #[arg(long, value_enum, default_value_t)]
+    shape: Shape,
+
+    /// How many steps a workflow has: activities, children or signals
+    #[arg(long, default_value = "1", value_name = "COUNT")]
+    activities: u32,
+
+    /// How much each of them is given, and the workflow
+    #[arg(long, default_value = "64", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PAYLOAD)))]
+    payload: u32,
+
+    /// Load a server that is not on this machine
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    encryption: Encryption,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("not a number between 0.001 and 1000000".to_owned()),
+    }
+}
+
+/// The last line on stdout.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// Unknown unless the worker runs on this machine.
+    worker_cpu_ms: Option<f64>,
+    worker_peak_rss_mib: Option<f64>,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    let starter = &args.starter;
+    let at_once = match args.shape {
+        Shape::Parallel => u64::from(args.activities) * u64::from(args.payload),
+        _ => 0,
+    };
+    if at_once >= MAX_REQUEST {
+        let message = "all activities at once would be more than the 4 MiB that a request may have";
+        return Err(anyhow::anyhow!("{message}; lower --activities or --payload").into());
+    }
+
+    init_logs()?;
+    let data_converter = args.encryption.data_converter()?;
+    let mut server = None;
+    let connecting = starter.connection.connect_as(|connection, client| {
+        server = Some(connection.target.clone());
+        client.data_converter = data_converter;
+    });
+    if let Some(server) = server.filter(|_| !args.yes) {
+        refuse_elsewhere(&server)?;
+    }
+    let client = connecting.await?;
+
+    let task_queue = starter.task_queue(TASK_QUEUE);
+    let id = starter.workflow_id("throughput");
+    let load = Load {
+        workflows: args.workflows.get(),
+        pace: match args.rate {
+            Some(rate) => Pace::Rate(rate),
+            None => Pace::Concurrency(args.concurrency.get()),
+        },
+        plan: Plan {
+            shape: args.shape,
+            activities: args.activities,
+            payload: payload(args.payload as usize),
+        },
+    };
+    // Not measured: it waits until the worker is there.
+    let first = format!("{id}-first");
+    let first = load.start(&client, task_queue, first).await?;
+    print_started(&first, task_queue);
+    load.finish(first).await?;
+
+    let bar = ProgressBar::new(load.workflows.into()).with_style(ProgressStyle::with_template(
+        "running  {bar:40} {pos}/{len}, {per_sec}, {eta} left",
+    )?);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let running = load.run(&client, task_queue, &id, || bar.inc(1));
+    let (outcome, usage) = match Meter::of_pollers(&client, task_queue).await? {
+        Some(mut meter) => {
+            let (outcome, usage) = meter.during(running).await;
+            (outcome?, Some(usage))
+        }
+        None => (running.await?, None),
+    };
+    bar.finish_and_clear();
+
+    let report = Report {
+        outcome,
+        worker_cpu_ms: usage.map(|usage| rounded(usage.cpu_ms(outcome.workflows))),
+        worker_peak_rss_mib: usage.map(|usage| rounded(usage.mib())),
+    };
+    let latency = outcome.latency_ms;
+    eprintln!(
+        "speed    {:.1} workflows/s, {} in {:.2} s",
+        outcome.workflows_per_second, outcome.workflows, outcome.seconds
+    );
+    eprintln!(
+        "latency  p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        latency.p50, latency.p90, latency.p99, latency.max
+    );
+    match (report.worker_cpu_ms, report.worker_peak_rss_mib) {
+        (Some(cpu), Some(rss)) => {
+            eprintln!("worker   {cpu:.2} CPU ms a workflow, {rss:.1} MiB resident at the most");
+        }
+        _ => eprintln!("worker   not on this machine, so what it costs is not known"),
+    }
+    Ok(print_result(&report)?)
+}
+
+/// A load test of somebody else's server is an accident, or an attack.
+fn refuse_elsewhere(server: &Url) -> anyhow::Result<()> {
+    let local = server
+        .socket_addrs(|| None)
+        .is_ok_and(|addresses| addresses.iter().all(|address| address.ip().is_loopback()));
+    if !local {
+        bail!(
+            "{} is not this machine; if you may load that server, say so with --yes",
+            server.host_str().unwrap_or_default()
+        );
+    }
+    Ok(())
+}

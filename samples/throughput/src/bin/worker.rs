@@ -1,0 +1,76 @@
+//! Polls the task queue and runs the workflows and the activity, with the switches that a worker's
+//! cost depends on.
+
+use clap::Parser;
+use shared::{MainResult, WorkerArgs, run_until_shutdown};
+use std::num::NonZeroUsize;
+use temporalio_client::GrpcCompression;
+use temporalio_sdk::{Worker, runtime::PollerBehavior};
+use throughput::{TASK_QUEUE, encryption::Encryption, worker_options};
+
+/// Polls a task queue and runs the workflows of this sample, until Ctrl-C or SIGTERM.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    worker: WorkerArgs,
+
+    /// Workflows kept in memory; any other is replayed from its history [default: 1000]
+    #[arg(long, value_name = "COUNT")]
+    max_cached_workflows: Option<usize>,
+
+    /// Requests for work that are open at a time, for workflows and activities each [default: 5]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(2..))]
+    pollers: Option<u16>,
+
+    /// Threads for all but workflow code, which has one of its own [default: as many as cores]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
+
+    /// Compression of what goes to the server [default: none to this machine, gzip elsewhere]
+    #[arg(long, value_enum)]
+    compression: Option<Compression>,
+
+    #[command(flatten)]
+    encryption: Encryption,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Compression {
+    None,
+    Gzip,
+}
+
+fn main() -> MainResult {
+    let args = Args::parse();
+    // What `#[tokio::main]` stands for, but for the number of threads.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = args.threads {
+        runtime.worker_threads(threads.get());
+    }
+    runtime.enable_all().build()?.block_on(run(args))
+}
+
+async fn run(args: Args) -> MainResult {
+    let runtime = args.worker.init_telemetry()?;
+    let data_converter = args.encryption.data_converter()?;
+    let client = args.worker.connection.connect_as(|connection, client| {
+        client.data_converter = data_converter;
+        match args.compression {
+            Some(Compression::None) => connection.grpc_compression = GrpcCompression::None,
+            Some(Compression::Gzip) => connection.grpc_compression = GrpcCompression::Gzip,
+            None => {}
+        }
+    });
+    let client = client.await?;
+    let mut options = worker_options(args.worker.task_queue(TASK_QUEUE))?;
+    if let Some(workflows) = args.max_cached_workflows {
+        options.max_cached_workflows = workflows;
+    }
+    if let Some(pollers) = args.pollers {
+        let pollers = PollerBehavior::SimpleMaximum(pollers.into());
+        options.workflow_task_poller_behavior = Some(pollers);
+        options.activity_task_poller_behavior = Some(pollers);
+    }
+    let worker = Worker::new(&runtime, client, options)?;
+    Ok(run_until_shutdown(worker).await?)
+}

@@ -1,0 +1,35 @@
+//! Encryption, which worker and starter may both be told to do: what the codec costs.
+
+use shared::codec::EncryptionArgs;
+use temporalio_common::data_converters::{
+    DataConverter, DefaultFailureConverter, PayloadConverter,
+};
+
+/// Whether payloads are encrypted, and by which keys.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Encryption {
+    /// Encrypt all payloads; worker and starter both, or neither
+    #[arg(long)]
+    pub encrypt: bool,
+
+    /// The keys.
+    #[command(flatten)]
+    pub args: EncryptionArgs,
+}
+
+impl Encryption {
+    /// For the client of a worker or a starter.
+    ///
+    /// # Errors
+    /// As [`EncryptionArgs::codec`].
+    pub fn data_converter(&self) -> anyhow::Result<DataConverter> {
+        if !self.encrypt {
+            return Ok(DataConverter::default());
+        }
+        Ok(DataConverter::new(
+            PayloadConverter::default(),
+            DefaultFailureConverter::default(),
+            self.args.codec()?,
+        ))
+    }
+}

@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod encryption;
+pub mod load;
+pub mod usage;
+pub mod workflows;
+
+use activities::ThroughputActivities;
+use shared::LogFields;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::{EchoWorkflow, ThroughputWorkflow};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "throughput-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<ThroughputWorkflow>()?
+        .register_workflow::<EchoWorkflow>()?
+        .register_activities(ThroughputActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
+        .build())
+}

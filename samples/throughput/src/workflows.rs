@@ -1,0 +1,130 @@
+//! The workflow, in the five shapes that most workflows are made of, and its child.
+
+use crate::activities::ThroughputActivities;
+use serde::{Deserialize, Serialize};
+use shared::Input;
+use std::time::Duration;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, SyncWorkflowContext,
+    WorkflowContext, WorkflowResult, workflows::join_all,
+};
+
+/// How long an activity may take before it is tried again: longer than an overloaded worker needs,
+/// for a second attempt would be load that nobody asked for.
+const START_TO_CLOSE: Duration = Duration::from_secs(30);
+
+/// What the steps of a workflow are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// Activities, one after the other
+    #[default]
+    Sequence,
+    /// Activities, all at once
+    Parallel,
+    /// Local activities, one after the other
+    Local,
+    /// Child workflows, one after the other
+    Child,
+    /// Signals, which the starter sends
+    Signal,
+}
+
+/// The input of [`ThroughputWorkflow`]: `{"shape":"sequence","activities":1,"payload":"…"}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Plan {
+    /// What the steps are.
+    pub shape: Shape,
+    /// How many there are.
+    pub activities: u32,
+    /// What each of them is given.
+    pub payload: String,
+}
+
+/// Takes the steps that its input asks for.
+#[workflow]
+#[derive(Default)]
+pub struct ThroughputWorkflow {
+    signals: u32,
+}
+
+#[workflow_methods]
+impl ThroughputWorkflow {
+    /// Returns how many steps it took.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
+        let Plan {
+            shape,
+            activities,
+            payload,
+        } = plan.valid()?;
+        let echo = async |ctx: &WorkflowContext<Self>| {
+            let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
+            ctx.execute_activity(ThroughputActivities::echo, payload.clone(), options)
+                .await
+        };
+        match shape {
+            Shape::Sequence => {
+                for _ in 0..activities {
+                    echo(ctx).await?;
+                }
+            }
+            Shape::Parallel => {
+                let echoes = join_all((0..activities).map(|_| echo(ctx))).await;
+                echoes.into_iter().collect::<Result<Vec<_>, _>>()?;
+            }
+            Shape::Local => {
+                for _ in 0..activities {
+                    let options = LocalActivityOptions::builder()
+                        .start_to_close_timeout(START_TO_CLOSE)
+                        .build();
+                    ctx.execute_local_activity(
+                        ThroughputActivities::echo,
+                        payload.clone(),
+                        options,
+                    )
+                    .await?;
+                }
+            }
+            Shape::Child => {
+                for number in 0..activities {
+                    let id = format!("{}-child-{number}", ctx.workflow_id());
+                    let options = ChildWorkflowOptions::workflow_id(id);
+                    ctx.start_child_workflow(EchoWorkflow::run, payload.clone(), options)
+                        .await?
+                        .result()
+                        .await?;
+                }
+            }
+            Shape::Signal => {
+                ctx.wait_condition(|this| this.signals >= activities)
+                    .await?;
+            }
+        }
+        Ok(activities)
+    }
+
+    /// One step of a workflow of the shape `signal`, whatever it brings.
+    #[signal(name = "step")]
+    pub fn step(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _payload: Input<String>) {
+        self.signals = self.signals.saturating_add(1);
+    }
+}
+
+/// The child: as little of a workflow as there can be.
+#[workflow]
+#[derive(Default)]
+pub struct EchoWorkflow;
+
+#[workflow_methods]
+impl EchoWorkflow {
+    /// Returns what it is given.
+    #[run]
+    pub async fn run(
+        _ctx: &mut WorkflowContext<Self>,
+        payload: Input<String>,
+    ) -> WorkflowResult<String> {
+        Ok(payload.valid()?)
+    }
+}

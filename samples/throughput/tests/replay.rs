@@ -1,0 +1,15 @@
+//! Recorded histories against today's code.
+
+use shared::testing::replay_all;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use throughput::workflows::{EchoWorkflow, ThroughputWorkflow};
+
+/// A change that breaks workflows already running breaks this test.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<ThroughputWorkflow>()?
+        .register_workflow::<EchoWorkflow>()?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}

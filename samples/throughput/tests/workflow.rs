@@ -1,0 +1,311 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use serde_json::{Value, json};
+use shared::testing::{TestEnv, address, bad_input, event_types, with_worker};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
+use temporalio_client::UntypedWorkflow;
+use temporalio_common::protos::temporal::api::enums::v1::EventType::{
+    self, ActivityTaskScheduled, MarkerRecorded, StartChildWorkflowExecutionInitiated,
+    WorkflowExecutionSignaled,
+};
+use throughput::{
+    encryption::Encryption,
+    load::{Load, Pace, payload},
+    usage::Meter,
+    worker_options,
+    workflows::{EchoWorkflow, Plan, Shape, ThroughputWorkflow},
+};
+use tokio::process::Command;
+
+fn load(shape: Shape, workflows: u32, pace: Pace) -> Load {
+    Load {
+        workflows,
+        pace,
+        plan: Plan {
+            shape,
+            activities: 3,
+            payload: payload(64),
+        },
+    }
+}
+
+/// Each shape takes its three steps, by what it is named for.
+#[tokio::test]
+async fn takes_every_shape() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for (shape, step) in [
+            (Shape::Sequence, ActivityTaskScheduled),
+            (Shape::Parallel, ActivityTaskScheduled),
+            (Shape::Local, MarkerRecorded),
+            (Shape::Child, StartChildWorkflowExecutionInitiated),
+            (Shape::Signal, WorkflowExecutionSignaled),
+        ] {
+            let id = format!("{}-{shape:?}", env.task_queue);
+            load(shape, 1, Pace::Concurrency(1))
+                .run(&env.client, &env.task_queue, &id, || ())
+                .await?;
+            let handle = env.client.get_workflow_handle::<ThroughputWorkflow>(id);
+            let events = event_types(&handle).await?;
+            let steps = events.iter().filter(|event| **event == step).count();
+            assert_eq!(steps, 3, "{shape:?}: {events:?}");
+            if shape == Shape::Parallel {
+                let first = |kind: EventType| events.iter().position(|event| *event == kind);
+                assert!(
+                    events.iter().rposition(|event| *event == step)
+                        < first(EventType::ActivityTaskCompleted)
+                );
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Every workflow is started once, ends, and is counted.
+#[tokio::test]
+async fn closed_loop() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let ended = std::cell::Cell::new(0);
+        let outcome = load(Shape::Local, 20, Pace::Concurrency(5))
+            .run(&env.client, &env.task_queue, &env.task_queue, || {
+                ended.set(ended.get() + 1);
+            })
+            .await?;
+        assert_eq!((ended.get(), outcome.workflows), (20, 20));
+        let latency = outcome.latency_ms;
+        assert!(0.0 < latency.p50 && latency.p50 <= latency.p99 && latency.p99 <= latency.max);
+        Ok(())
+    })
+    .await
+}
+
+/// The rate is held although each workflow takes longer than the pause between two.
+#[tokio::test]
+async fn open_loop() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let outcome = load(Shape::Local, 40, Pace::Rate(40.0))
+            .run(&env.client, &env.task_queue, &env.task_queue, || ())
+            .await?;
+        assert!(outcome.seconds >= 39.0 / 40.0, "{outcome:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// What a starter that has fallen behind does not start in time counts as waiting.
+#[tokio::test]
+async fn omits_no_wait() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let late = Duration::from_millis(500);
+    let load = load(Shape::Local, 20, Pace::Rate(1_000.0));
+    // No worker for the first half second, so all of them wait for so long.
+    let running = load.run(&env.client, &env.task_queue, &env.task_queue, || ());
+    let mut running = std::pin::pin!(running);
+    assert!(
+        tokio::time::timeout(late, &mut running).await.is_err(),
+        "nobody works on it"
+    );
+    env.work(worker_options, async {
+        let outcome = running.await?;
+        assert!(outcome.latency_ms.p50 >= 480.0, "{outcome:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Worker and starter that both encrypt understand each other.
+#[tokio::test]
+async fn encrypts() -> anyhow::Result<()> {
+    let encryption = Encryption {
+        encrypt: true,
+        ..Default::default()
+    };
+    let env = TestEnv::with_data_converter(encryption.data_converter()?).await?;
+    env.work(worker_options, async {
+        load(Shape::Sequence, 1, Pace::Concurrency(1))
+            .run(&env.client, &env.task_queue, &env.task_queue, || ())
+            .await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The server says that this very process polls, and the system what it has used.
+#[tokio::test]
+async fn finds_the_worker() -> anyhow::Result<()> {
+    let nobody = TestEnv::new().await?;
+    let meter = Meter::of_pollers(&nobody.client, &nobody.task_queue).await?;
+    assert!(meter.is_none());
+    with_worker(worker_options, async |env| {
+        let load = load(Shape::Sequence, 3, Pace::Concurrency(1));
+        load.run(&env.client, &env.task_queue, &env.task_queue, || ())
+            .await?;
+        let mut meter = Meter::of_pollers(&env.client, &env.task_queue)
+            .await?
+            .expect("a poller");
+        let again = format!("{}-again", env.task_queue);
+        let running = load.run(&env.client, &env.task_queue, &again, || ());
+        let (outcome, usage) = meter.during(running).await;
+        outcome?;
+        assert!(usage.resident > 1 << 20, "{usage:?}");
+        assert!(!usage.cpu.is_zero(), "{usage:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Input that does not decode fails either workflow at once, and names the field.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let plan = json!({"shape": "round", "activities": 1, "payload": ""});
+        let handle = env
+            .start_json::<ThroughputWorkflow>("ThroughputWorkflow", &[plan])
+            .await?;
+        let reason = bad_input(&handle).await?;
+        assert!(
+            reason.starts_with("`shape`: unknown variant `round`"),
+            "{reason}"
+        );
+        let handle = env
+            .start_json::<EchoWorkflow>("EchoWorkflow", &[json!(1)])
+            .await?;
+        assert_eq!(
+            bad_input(&handle).await?,
+            "invalid type: integer `1`, expected a string"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// A signal that does not decode is a step like any other, and hangs nothing.
+#[tokio::test]
+async fn takes_any_signal() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let plan = json!({"shape": "signal", "activities": 1, "payload": ""});
+        let handle = env
+            .start_json::<ThroughputWorkflow>("ThroughputWorkflow", &[plan])
+            .await?;
+        let untyped = env
+            .client
+            .get_workflow_handle::<UntypedWorkflow>(&handle.info().workflow_id);
+        untyped
+            .signal(
+                temporalio_client::UntypedSignal::new("step"),
+                shared::testing::raw_json(&[json!({"no": "string"})]),
+                Default::default(),
+            )
+            .await?;
+        assert_eq!(handle.get_result(Default::default()).await?, 1);
+        Ok(())
+    })
+    .await
+}
+
+/// Cancelled while it waits for signals, the workflow ends CANCELED.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = load(Shape::Signal, 1, Pace::Concurrency(1))
+        .start(&env.client, &env.task_queue, env.task_queue.clone())
+        .await?;
+    env.ends_cancelled(&handle, worker_options).await
+}
+
+/// The starter binary; it never gets to a server that is not the test's.
+async fn starter(server: &str, task_queue: &str, args: &[&str]) -> anyhow::Result<Output> {
+    let mut starter = Command::new(env!("CARGO_BIN_EXE_throughput-starter"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TEMPORAL_")) {
+        starter.env_remove(name);
+    }
+    let output = starter
+        .args(["--address", server, "--task-queue", task_queue])
+        .args(args)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    Ok(tokio::time::timeout(Duration::from_secs(20), output).await??)
+}
+
+/// The last line on stdout is the outcome, with what this process, the worker, has used.
+#[tokio::test]
+async fn reports() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let args = ["--workflows", "5", "--rate", "50", "--shape", "signal"];
+        let output = starter(address()?, &env.task_queue, &args).await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{stderr}");
+        let stdout = String::from_utf8(output.stdout)?;
+        let json = stdout
+            .trim_end()
+            .strip_prefix("result: ")
+            .expect("one line");
+        let report: Value = serde_json::from_str(json)?;
+        assert_eq!(report["workflows"], 5);
+        for figure in [
+            "workflows_per_second",
+            "worker_cpu_ms",
+            "worker_peak_rss_mib",
+        ] {
+            assert!(report[figure].as_f64() > Some(0.0), "{figure}: {report}");
+        }
+        for line in ["speed ", "latency ", "worker "] {
+            assert!(
+                stderr.lines().any(|printed| printed.starts_with(line)),
+                "{stderr}"
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A server elsewhere is not loaded unless one says so, nor even connected to.
+#[tokio::test]
+async fn refuses_a_server_elsewhere() -> anyhow::Result<()> {
+    // Of the addresses that lead nowhere.
+    let server = "192.0.2.1:7233";
+    let output = starter(server, "none", &[]).await?;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr)?,
+        "Error: 192.0.2.1 is not this machine; if you may load that server, say so with --yes\n"
+    );
+    Ok(())
+}
+
+/// Numbers that make no sense are refused before anything is started.
+#[tokio::test]
+async fn refuses_bad_flags() -> anyhow::Result<()> {
+    for (args, message) in [
+        (vec!["--workflows", "0"], "--workflows"),
+        (vec!["--concurrency", "0"], "--concurrency"),
+        (vec!["--rate", "0"], "--rate"),
+        (vec!["--rate", "5", "--concurrency", "5"], "--concurrency"),
+        (vec!["--payload", "1048577"], "--payload"),
+        (vec!["--shape", "round"], "parallel, local, child, signal"),
+        (
+            vec![
+                "--shape",
+                "parallel",
+                "--activities",
+                "5",
+                "--payload",
+                "1048576",
+            ],
+            "lower --activities or --payload",
+        ),
+    ] {
+        let output = starter("127.0.0.1:1", "none", &args).await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert!(!output.status.success(), "{args:?}");
+        assert!(stderr.contains(message), "{args:?}: {stderr}");
+    }
+    Ok(())
+}
