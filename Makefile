@@ -5,6 +5,8 @@
 export TYPE INPUT FILE ID RUN
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
+# So do whole test binaries.
+export AT_ONCE ?= 6
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
@@ -77,7 +79,7 @@ down: ## End what these started; ARGS=--volumes drops what it holds
 	@shared/scripts/compose down $(ARGS)
 
 test: ## All tests, on a server of their own
-	$(SERVER) exec cargo test --workspace
+	$(SERVER) exec shared/scripts/test
 
 # `shared` has tests too. A sample may have the name of a dependency, which --package could mean as well.
 test-%:

@@ -1,6 +1,6 @@
 //! [`Input`] and [`Inputs`]: arguments that arrive even when they do not decode.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
 use temporalio_common::{
     data_converters::{
         ErasedSerdePayloadConverter, GenericPayloadConverter, PayloadConversionError,
@@ -16,6 +16,28 @@ pub const BAD_INPUT: &str = "BadInput";
 
 /// The message quotes the offending value; a megabyte of it helps nobody.
 const MAX_MESSAGE_CHARS: usize = 500;
+
+/// A list of at most `N` items, for `#[serde(deserialize_with = "at_most::<_, _, N>")]`.
+///
+/// A workflow that does something for each of its items needs such a limit: the server terminates it
+/// when its history has 51,200 events, after minutes of work that is lost.
+///
+/// # Errors
+/// If it has more.
+pub fn at_most<'de, D, T, const N: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let items = Vec::deserialize(deserializer)?;
+    if items.len() > N {
+        return Err(D::Error::custom(format!(
+            "{} items, and at most {N} fit into one workflow's history",
+            items.len()
+        )));
+    }
+    Ok(items)
+}
 
 /// The argument of a workflow, a signal or an activity: the value, or why it did not decode.
 ///

@@ -41,7 +41,7 @@ pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
 #[cfg(feature = "http-client")]
 pub use http::http_client;
-pub use input::{BAD_INPUT, Input, Inputs};
+pub use input::{BAD_INPUT, Input, Inputs, at_most};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
 pub use signals::ShutdownSignals;

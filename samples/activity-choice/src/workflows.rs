@@ -3,7 +3,7 @@
 use crate::activities::FruitActivities;
 use serde::{Deserialize, Serialize};
 use serde_repr::{Deserialize_repr, Serialize_repr};
-use shared::Input;
+use shared::{Input, at_most};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -11,7 +11,8 @@ use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 /// The workflow's input: `{"items":[{"fruit":1,"amount":8}]}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ShoppingList {
-    /// What to order, in this order.
+    /// What to order, in this order; 5,000 items at most.
+    #[serde(deserialize_with = "at_most::<_, _, 5000>")]
     pub items: Vec<Item>,
 }
 

@@ -66,7 +66,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         let apple = json!({"fruit": 1, "amount": 1});
         let cases = [
             (
-                json!({"items": [apple, {"fruit": 9, "amount": 1}]}),
+                json!({"items": [apple.clone(), {"fruit": 9, "amount": 1}]}),
                 "`items[1].fruit`: invalid value: 9, expected one of: 1, 2, 3, 4",
             ),
             (
@@ -82,6 +82,10 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
                 "`items[0]`: missing field `amount`",
             ),
             (json!({}), "missing field `items`"),
+            (
+                json!({"items": vec![apple.clone(); 10_000]}),
+                "`items`: 10000 items, and at most 5000 fit into one workflow's history",
+            ),
         ];
         for (list, reason) in cases {
             let handle = start(&env, list).await?;

@@ -2,7 +2,7 @@
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, at_most};
 use std::{cell::RefCell, num::NonZeroUsize};
 use temporalio_common::{RetryPolicy, error::CancelExternalWorkflowError};
 use temporalio_macros::{workflow, workflow_methods};
@@ -15,7 +15,8 @@ const MAX_WIDTH: usize = 1000;
 /// The input of [`GreetManyWorkflow`]: `{"names":["Ada","Grace"],"at_most":1}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct GreetManyInput {
-    /// Whom to greet, each by a child of its own.
+    /// Whom to greet, each by a child of its own; 5,000 at most.
+    #[serde(deserialize_with = "at_most::<_, _, 5000>")]
     pub names: Vec<String>,
     /// How many children may run at the same time; not 0, and above 1,000 no more than that.
     pub at_most: NonZeroUsize,
@@ -24,7 +25,7 @@ pub struct GreetManyInput {
     pub failures: Option<u32>,
 }
 
-/// Greets any number of users, each by a child, at most so many at a time.
+/// Greets many users, each by a child, at most so many at a time.
 #[workflow]
 #[derive(Default)]
 pub struct GreetManyWorkflow;

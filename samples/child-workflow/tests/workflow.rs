@@ -548,6 +548,11 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             json!({"names": ["Ada"], "at_most": 0}),
             "`at_most`: invalid value: integer `0`, expected a nonzero usize",
         ),
+        (
+            "GreetManyWorkflow",
+            json!({"names": vec!["Ada"; 10_000], "at_most": 1}),
+            "`names`: 10000 items, and at most 5000 fit into one workflow's history",
+        ),
     ];
     with_worker(worker_options, async |env| {
         for (workflow_type, input, reason) in cases {

@@ -1,5 +1,7 @@
 //! Recorded histories against today's code.
 
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
 use encryption::{data_converter, workflows::Workflow};
 use shared::{
     codec::{

@@ -2,7 +2,7 @@
 
 use crate::activities::GreetingActivities;
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, at_most};
 use std::{cell::RefCell, num::NonZeroUsize, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult, workflows::join_all};
@@ -50,13 +50,14 @@ impl SayHelloWorkflow {
 /// The input of [`SayHelloBoundedWorkflow`]: `{"names":["Ada","Grace"],"at_most":1}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct BoundedInput {
-    /// Whom to greet.
+    /// Whom to greet; 5,000 at most.
+    #[serde(deserialize_with = "at_most::<_, _, 5000>")]
     pub names: Vec<String>,
     /// How many greetings may run at the same time; not 0.
     pub at_most: NonZeroUsize,
 }
 
-/// Greets any number of users, at most so many at a time.
+/// Greets many users, at most so many at a time.
 #[workflow]
 #[derive(Default)]
 pub struct SayHelloBoundedWorkflow;

@@ -125,6 +125,13 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             .await?;
         let reason = "`at_most`: invalid value: integer `0`, expected a nonzero usize";
         assert_eq!(bad_input(&handle).await?, reason);
+
+        let input = json!({"names": vec!["Ada"; 10_000], "at_most": 1});
+        let handle = env
+            .start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &[input])
+            .await?;
+        let reason = "`names`: 10000 items, and at most 5000 fit into one workflow's history";
+        assert_eq!(bad_input(&handle).await?, reason);
         Ok(())
     })
     .await
