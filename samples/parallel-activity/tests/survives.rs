@@ -17,7 +17,7 @@ async fn a_killed_worker() -> anyhow::Result<()> {
     killed_worker(WORKER, LOAD).await
 }
 
-/// SIGTERM in a rolling update: what runs is finished, no task times out, and the status is 0.
+/// SIGTERM in a rolling update: what runs is finished, no task in hand times out, and the status is 0.
 #[tokio::test]
 async fn a_worker_told_to_end() -> anyhow::Result<()> {
     let server = address()?;

@@ -1,6 +1,9 @@
 //! Recorded histories of every stage against the code of every stage, and against mutants.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here but the mutants")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no workflow code in here but the mutants"
+)]
 
 use clap::ValueEnum;
 use shared::testing::{history, replay, replay_all};

@@ -186,7 +186,7 @@ impl<'a> Project<'a> {
                     let text = names::without_dropped(&read(&file)?, &file)?;
                     self.put(path, &self.names.script(&text))?;
                 }
-                "json" | "md" | "py" | "toml" | "yaml" | "yml" => {
+                "json" | "md" | "py" | "toml" | "ts" | "yaml" | "yml" => {
                     self.put(path, &self.names.text(&read(&file)?))?;
                 }
                 _ => self.copy(&file, path)?,

@@ -3,7 +3,7 @@
 //! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
 //! `tests/load.json`.
 
-use super::{Case, Load, event_types, root};
+use super::{Case, Load, events, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 use temporalio_client::{Client, UntypedWorkflow};
-use temporalio_common::protos::temporal::api::enums::v1::EventType::{
-    self, ActivityTaskTimedOut, WorkflowTaskTimedOut,
+use temporalio_common::protos::temporal::api::{
+    enums::v1::TimeoutType,
+    history::v1::{HistoryEvent, history_event::Attributes},
 };
 use tokio::{
     io::copy_bidirectional,
@@ -380,7 +381,8 @@ impl Scene {
 }
 
 impl Scene {
-    /// How many tasks of the load's workflows timed out: those of workflows and of activities.
+    /// How many tasks that a worker had in hand timed out, of workflows and of activities. Not those
+    /// that waited in the own queue of a worker that had just ended: after ten seconds others get them.
     ///
     /// # Errors
     /// If a history cannot be read.
@@ -389,10 +391,14 @@ impl Scene {
         for number in 0..self.load.workflows {
             let id = self.workflow_id(number);
             let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
-            let events = event_types(&handle).await?;
-            let timed_out =
-                |event: &&EventType| [WorkflowTaskTimedOut, ActivityTaskTimedOut].contains(event);
-            timeouts += events.iter().filter(timed_out).count();
+            let timed_out = |event: &&HistoryEvent| match &event.attributes {
+                Some(Attributes::ActivityTaskTimedOutEventAttributes(_)) => true,
+                Some(Attributes::WorkflowTaskTimedOutEventAttributes(task)) => {
+                    task.timeout_type() == TimeoutType::StartToClose
+                }
+                _ => false,
+            };
+            timeouts += events(&handle).await?.iter().filter(timed_out).count();
         }
         Ok(timeouts)
     }
