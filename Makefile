@@ -5,8 +5,6 @@
 export TYPE INPUT FILE ID RUN
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
-# So do whole test binaries.
-export AT_ONCE ?= 6
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server

@@ -222,6 +222,8 @@ fn the_servers_are_alike() -> anyhow::Result<()> {
     let settings = captures(&read("shared/scripts/server")?, flag)?;
     ensure!(!settings.is_empty(), "no settings in shared/scripts/server");
     ensure!(captures(&file, flag)? == settings, "not {settings:?}");
+    let new = read("shared/new/template/docker-compose.yml")?;
+    ensure!(captures(&new, flag)? == settings, "not {settings:?}: {new}");
     let dynamic = read("shared/compose/dynamicconfig.yaml")?.replace(":\n  - value: ", "=");
     ensure!(
         captures(&dynamic, r"(?m)^(\w+\.\S+)$")? == settings,

@@ -14,20 +14,19 @@ use futures::TryStreamExt;
 use shared::{
     MainResult, ShutdownSignals, describe,
     testing::{
-        End, Load, root,
-        survive::{Ledger, Network, ServerProcess, WorkerProcess},
+        End, root,
+        survive::{Network, Scene, ServerProcess, WorkerProcess},
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     io::Write,
     ops::AddAssign,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
-use temporalio_client::{Client, WorkflowExecutionStatus};
+use temporalio_client::WorkflowExecutionStatus;
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -115,15 +114,10 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A sample that has a `tests/load.json`. Its name is its task queue too.
+/// A sample that has a `tests/load.json`.
 struct Sample {
     name: String,
-    load: Load,
-    client: Client,
-    ledger: Option<Ledger>,
-    binary: PathBuf,
-    /// Where its worker finds the server.
-    address: String,
+    scene: Scene,
 }
 
 impl Sample {
@@ -131,6 +125,7 @@ impl Sample {
     async fn all(server: &ServerProcess, network: &Network) -> anyhow::Result<Vec<Arc<Self>>> {
         let binaries = std::env::current_exe()?;
         let binaries = binaries.parent().context("a program in no folder")?;
+        let (server, address) = (server.address(), network.address());
         let mut samples = Vec::new();
         for entry in std::fs::read_dir(root().join("samples"))? {
             let entry = entry?;
@@ -138,38 +133,19 @@ impl Sample {
                 continue;
             };
             let name = entry.file_name().to_string_lossy().into_owned();
-            let mut load = Load::parse(&load).context(name.clone())?;
-            let ledger = load.ledger.then(Ledger::create).transpose()?;
-            load.worker_args
-                .extend(ledger.iter().flat_map(Ledger::args));
-            samples.push(Arc::new(Self {
-                client: load.connect(&server.address()).await?,
-                binary: binaries.join(format!("{name}-worker")),
-                address: network.address(),
-                name,
-                load,
-                ledger,
-            }));
+            let binary = binaries.join(format!("{name}-worker"));
+            let scene = Scene::new(binary, &load, &server, &address).await;
+            let scene = scene.context(name.clone())?;
+            samples.push(Arc::new(Self { name, scene }));
         }
         samples.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(samples)
     }
 
-    /// A worker that polls.
-    async fn worker(&self) -> anyhow::Result<WorkerProcess> {
-        let args = &self.load.worker_args;
-        let mut worker = WorkerProcess::start(&self.binary, &self.address, &self.name, args)?;
-        let ready = timeout(PATIENCE, worker.ready()).await;
-        ready
-            .context("it does not start")?
-            .context(self.name.clone())?;
-        Ok(worker)
-    }
-
     /// What was done more than once: executions of the workflow of one id, entries of one key.
     async fn duplicates(&self) -> anyhow::Result<usize> {
-        let query = format!("TaskQueue = '{}'", self.name);
-        let mut workflows = self.client.list_workflows(query, Default::default());
+        let query = format!("TaskQueue = '{}'", self.scene.task_queue);
+        let mut workflows = self.scene.client.list_workflows(query, Default::default());
         let mut executions = BTreeMap::<String, usize>::new();
         while let Some(workflow) = workflows.try_next().await? {
             // One execution, in as many runs as it takes.
@@ -181,9 +157,7 @@ impl Sample {
         let ours = |id: &str| id.strip_prefix("soak-").is_some_and(is_number);
         let twice = executions.iter().filter(|(id, _)| ours(id));
         let twice = twice.map(|(_, executions)| executions - 1).sum::<usize>();
-        let keys = self.ledger.as_ref().map(Ledger::keys).transpose()?;
-        let keys = keys.unwrap_or_default();
-        Ok(twice + keys.len() - keys.iter().collect::<BTreeSet<_>>().len())
+        Ok(twice + self.scene.done_again()?.len())
     }
 }
 
@@ -214,12 +188,14 @@ async fn load(
         }
         let index = random.usize(..samples.len());
         let sample = samples[index].clone();
-        let case = random.usize(..sample.load.cases.len());
+        let case = random.usize(..sample.scene.load.cases.len());
         tallies[index].started += 1;
         workflows.spawn(async move {
             let id = format!("soak-{number}");
-            let case = &sample.load.cases[case];
-            let ended = timeout(PATIENCE, case.run(&sample.client, &sample.name, &id)).await;
+            let scene = &sample.scene;
+            let case = &scene.load.cases[case];
+            let ended = case.run(&scene.client, &scene.task_queue, &id);
+            let ended = timeout(PATIENCE, ended).await;
             let ended = ended.context("has not ended").and_then(|ended| ended);
             drop(permit);
             (
@@ -287,7 +263,7 @@ async fn disasters(
             done.network_cuts += 1;
         } else if random.u8(..5) == 0 {
             // As a rolling update does: first the new one.
-            let old = std::mem::replace(worker, sample.worker().await?);
+            let old = std::mem::replace(worker, sample.scene.worker().await?);
             done.gone += usize::from(!ends(sample, old).await?);
             done.replaced += 1;
         } else {
@@ -295,7 +271,7 @@ async fn disasters(
                 say("gone", describe(error.as_ref()))?;
                 done.gone += 1;
             }
-            *worker = sample.worker().await?;
+            *worker = sample.scene.worker().await?;
             kills[index] += 1;
         }
     }
@@ -335,7 +311,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let samples = Sample::all(&server, &network).await?;
     let mut workers = Vec::new();
     for sample in &samples {
-        workers.push(sample.worker().await?);
+        workers.push(sample.scene.worker().await?);
     }
     say(
         "server",

@@ -1,14 +1,13 @@
 //! What a sample's workflows are started with under load, and how each has to end.
 
-use super::raw_json;
+use super::{connect_to, raw_json};
 use crate::describe;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, UntypedSignal, UntypedWorkflow, Url,
-    WorkflowIdReusePolicy, WorkflowStartOptions,
+    Client, UntypedSignal, UntypedWorkflow, WorkflowIdReusePolicy, WorkflowStartOptions,
     errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::data_converters::{DataConverter, RawValue};
@@ -52,8 +51,8 @@ pub struct Case {
     pub signal: Option<String>,
     /// How it ends.
     pub ends: End,
-    /// Part of the failure in which it ends instead if the attempts or the time that its activities
-    /// have, which is little, are lost to kills and cuts.
+    /// In `make soak`, part of the failure in which it ends instead if the attempts or the time that its
+    /// activities have, which is little, are lost to kills and cuts.
     #[serde(default)]
     pub or_fails: Option<String>,
 }
@@ -90,14 +89,9 @@ impl Load {
     /// # Errors
     /// If it cannot connect.
     pub async fn connect(&self, address: &str) -> anyhow::Result<Client> {
-        let data_converter = self.data_converter()?;
-        let connection = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?);
-        let options = ClientOptions::new("default").data_converter(data_converter);
-        Ok(Client::connect(connection.build(), options.build()).await?)
+        connect_to(address, self.data_converter()?).await
     }
-}
 
-impl Load {
     #[cfg(feature = "codec")]
     fn data_converter(&self) -> anyhow::Result<DataConverter> {
         use temporalio_common::data_converters::{DefaultFailureConverter, PayloadConverter};

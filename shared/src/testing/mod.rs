@@ -60,15 +60,9 @@ impl TestEnv {
     /// # Errors
     /// As [`TestEnv::new`].
     pub async fn with_data_converter(data_converter: DataConverter) -> anyhow::Result<Self> {
-        let url = Url::parse(&format!("http://{}", address()?))?;
-        let client = Client::connect(
-            ConnectionOptions::new(url).build(),
-            ClientOptions::new("default")
-                .data_converter(data_converter)
-                .build(),
-        );
+        let client = connect_to(address()?, data_converter).await;
         Ok(Self {
-            client: client.await.context("cannot connect to the test server")?,
+            client: client.context("cannot connect to the test server")?,
             task_queue: format!("test-{}", Uuid::new_v4()),
         })
     }
@@ -176,6 +170,12 @@ pub fn raw_json(arguments: &[Value]) -> RawValue {
         ..Default::default()
     };
     RawValue::new(arguments.iter().map(payload).collect())
+}
+
+async fn connect_to(address: &str, data_converter: DataConverter) -> anyhow::Result<Client> {
+    let connection = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?);
+    let options = ClientOptions::new("default").data_converter(data_converter);
+    Ok(Client::connect(connection.build(), options.build()).await?)
 }
 
 /// Connects, then runs `body` beside a worker; see [`TestEnv::work`].

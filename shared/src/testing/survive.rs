@@ -3,7 +3,7 @@
 //! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
 //! `tests/load.json`.
 
-use super::{Case, Load, events, root};
+use super::{Case, Load, connect_to, events, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -15,10 +15,8 @@ use std::{
     time::Duration,
 };
 use temporalio_client::{Client, UntypedWorkflow};
-use temporalio_common::protos::temporal::api::{
-    enums::v1::TimeoutType,
-    history::v1::{HistoryEvent, history_event::Attributes},
-};
+use temporalio_common::data_converters::DataConverter;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -94,6 +92,15 @@ impl WorkerProcess {
         Ok(self.child.kill().await?)
     }
 
+    /// What the server knows it by begins with this.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn identity(&self) -> anyhow::Result<String> {
+        let pid = self.child.id().context("the worker has ended by itself")?;
+        Ok(format!("{pid}@"))
+    }
+
     /// SIGTERM, and waits until it is gone.
     ///
     /// # Errors
@@ -167,9 +174,11 @@ impl ServerProcess {
     }
 
     async fn answers(&self) -> anyhow::Result<()> {
-        let load = Load::parse(r#"{"cases":[{"workflow":"none","ends":"cancelled"}]}"#)?;
         let answers = async {
-            while load.connect(&self.address()).await.is_err() {
+            while connect_to(&self.address(), DataConverter::default())
+                .await
+                .is_err()
+            {
                 sleep(Duration::from_millis(50)).await;
             }
         };
@@ -303,12 +312,14 @@ impl Drop for Ledger {
 pub struct Scene {
     /// The client that starts the load.
     pub client: Client,
+    /// What it starts.
+    pub load: Load,
+    /// On which nobody else works.
+    pub task_queue: String,
+    ledger: Option<Ledger>,
     binary: PathBuf,
-    load: Load,
     /// Where the worker finds the server.
     address: String,
-    task_queue: String,
-    ledger: Option<Ledger>,
 }
 
 impl Scene {
@@ -318,7 +329,7 @@ impl Scene {
     /// # Errors
     /// If the load is none, or the server not there.
     pub async fn new(
-        binary: &str,
+        binary: impl Into<PathBuf>,
         load: &str,
         server: &str,
         address: &str,
@@ -346,7 +357,7 @@ impl Scene {
         let mut worker = WorkerProcess::start(&self.binary, &self.address, &self.task_queue, args)?;
         timeout(PATIENCE, worker.ready())
             .await
-            .context("the worker does not start")??;
+            .with_context(|| format!("{:?} does not start", self.binary))??;
         Ok(worker)
     }
 
@@ -361,6 +372,11 @@ impl Scene {
         disaster: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let workflow = async |(number, case): (usize, &Case)| {
+            // One disaster takes nobody all of the attempts that it has.
+            let case = Case {
+                or_fails: None,
+                ..case.clone()
+            };
             sleep(PACE * u32::try_from(number)?).await;
             let id = self.workflow_id(number);
             timeout(PATIENCE, case.run(&self.client, &self.task_queue, &id))
@@ -370,37 +386,32 @@ impl Scene {
         let cases = self.load.cases.iter().cycle().take(self.load.workflows);
         let workflows = try_join_all(cases.enumerate().map(workflow));
         let (outcome, _) = futures::future::try_join(disaster, workflows).await?;
-        if let Some(ledger) = &self.ledger {
-            let mut once = BTreeSet::new();
-            for key in ledger.keys()? {
-                ensure!(once.insert(key.clone()), "{key} is there twice");
-            }
-        }
+        let again = self.done_again()?;
+        ensure!(again.is_empty(), "done more than once: {again:?}");
         Ok(outcome)
     }
-}
 
-impl Scene {
-    /// How many tasks that a worker had in hand timed out, of workflows and of activities. Not those
-    /// that waited in the own queue of a worker that had just ended: after ten seconds others get them.
+    /// The keys of the ledger, if there is one, beyond the first of each.
     ///
     /// # Errors
-    /// If a history cannot be read.
-    pub async fn timeouts(&self) -> anyhow::Result<usize> {
-        let mut timeouts = 0;
-        for number in 0..self.load.workflows {
+    /// If the ledger cannot be read.
+    pub fn done_again(&self) -> anyhow::Result<Vec<String>> {
+        let mut keys = self.ledger.as_ref().map_or(Ok(Vec::new()), Ledger::keys)?;
+        let mut once = BTreeSet::new();
+        keys.retain(|key| !once.insert(key.clone()));
+        Ok(keys)
+    }
+
+    /// The history of each workflow of the load.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub async fn histories(&self) -> anyhow::Result<Vec<Vec<HistoryEvent>>> {
+        let history = async |number| {
             let id = self.workflow_id(number);
-            let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
-            let timed_out = |event: &&HistoryEvent| match &event.attributes {
-                Some(Attributes::ActivityTaskTimedOutEventAttributes(_)) => true,
-                Some(Attributes::WorkflowTaskTimedOutEventAttributes(task)) => {
-                    task.timeout_type() == TimeoutType::StartToClose
-                }
-                _ => false,
-            };
-            timeouts += events(&handle).await?.iter().filter(timed_out).count();
-        }
-        Ok(timeouts)
+            events(&self.client.get_workflow_handle::<UntypedWorkflow>(id)).await
+        };
+        try_join_all((0..self.load.workflows).map(history)).await
     }
 
     /// Where the side effects are, for a load that has any.
