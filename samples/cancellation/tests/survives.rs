@@ -5,17 +5,16 @@
 
 use cancellation::workflows::CancellationWorkflow;
 use shared::testing::{
-    TestEnv, activity_types, address, forget_cache, survive::killed_worker, until_pending,
+    TestEnv, activity_types, address, forget_cache,
+    survive::{WorkerProcess, killed_worker},
+    until_pending,
 };
-use tokio::process::{Child, Command};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
 const LOAD: &str = include_str!("load.json");
 
-fn worker(env: &TestEnv) -> anyhow::Result<Child> {
-    let mut worker = Command::new(WORKER);
-    worker.args(["--address", address()?, "--task-queue", &env.task_queue]);
-    Ok(worker.kill_on_drop(true).spawn()?)
+fn worker(env: &TestEnv) -> anyhow::Result<WorkerProcess> {
+    WorkerProcess::start(WORKER, address()?, &env.task_queue, &[] as &[&str])
 }
 
 /// The server notices the death by the heartbeat that does not come, and the next worker takes up

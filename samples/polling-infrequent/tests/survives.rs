@@ -6,21 +6,21 @@
 use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
 use shared::{
     polled_service::PolledService,
-    testing::{TestEnv, address, events, forget_cache, survive::killed_worker, until_pending},
+    testing::{
+        TestEnv, address, events, forget_cache,
+        survive::{WorkerProcess, killed_worker},
+        until_pending,
+    },
 };
 use std::num::NonZeroU32;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use tokio::process::{Child, Command};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-infrequent-worker");
 const LOAD: &str = include_str!("load.json");
 
-fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
-    let mut worker = Command::new(WORKER);
-    worker
-        .args(["--address", address()?, "--task-queue", &env.task_queue])
-        .args(["--service-url", service.url().as_str()]);
-    Ok(worker.kill_on_drop(true).spawn()?)
+fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProcess> {
+    let service = ["--service-url", service.url().as_str()];
+    WorkerProcess::start(WORKER, address()?, &env.task_queue, &service)
 }
 
 /// Between two attempts the workflow needs no worker at all: five requests, none of them lost with

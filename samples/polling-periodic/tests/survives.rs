@@ -6,22 +6,22 @@
 use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
 use shared::{
     polled_service::PolledService,
-    testing::{TestEnv, address, events, forget_cache, survive::killed_worker, until},
+    testing::{
+        TestEnv, address, events, forget_cache,
+        survive::{WorkerProcess, killed_worker},
+        until,
+    },
 };
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::TimerStarted, history::v1::history_event::Attributes,
 };
-use tokio::process::{Child, Command};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-periodic-worker");
 const LOAD: &str = include_str!("load.json");
 
-fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<Child> {
-    let mut worker = Command::new(WORKER);
-    worker
-        .args(["--address", address()?, "--task-queue", &env.task_queue])
-        .args(["--service-url", service.url().as_str()]);
-    Ok(worker.kill_on_drop(true).spawn()?)
+fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProcess> {
+    let service = ["--service-url", service.url().as_str()];
+    WorkerProcess::start(WORKER, address()?, &env.task_queue, &service)
 }
 
 /// The timer runs on the server, and the next worker takes the loop up from history: five requests,

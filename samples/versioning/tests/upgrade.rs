@@ -3,7 +3,9 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use shared::testing::{TestEnv, activity_types, address, events, forget_cache, until};
+use shared::testing::{
+    TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess, until,
+};
 use std::time::Duration;
 use temporalio_client::{
     Client, NamespacedClient, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions,
@@ -22,7 +24,6 @@ use temporalio_common::{
     worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
 };
 use temporalio_sdk::WorkerOptions;
-use tokio::process::{Child, Command};
 use versioning::{
     stages::Stage,
     worker_options,
@@ -31,12 +32,9 @@ use versioning::{
 
 type Handle = WorkflowHandle<Client, OrderWorkflow>;
 
-fn worker(env: &TestEnv, stage: &str) -> anyhow::Result<Child> {
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_versioning-worker"));
-    worker
-        .args(["--address", address()?, "--task-queue", &env.task_queue])
-        .args(["--stage", stage]);
-    Ok(worker.kill_on_drop(true).spawn()?)
+fn worker(env: &TestEnv, stage: &str) -> anyhow::Result<WorkerProcess> {
+    let binary = env!("CARGO_BIN_EXE_versioning-worker");
+    WorkerProcess::start(binary, address()?, &env.task_queue, &["--stage", stage])
 }
 
 fn order() -> Order {

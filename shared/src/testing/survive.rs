@@ -3,11 +3,12 @@
 //! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
 //! `tests/load.json`.
 
-use super::{Case, Load, connect_to, events, root};
+use super::{Case, End, Load, connect_to, events, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::File,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -47,7 +48,7 @@ impl WorkerProcess {
         binary: impl AsRef<Path>,
         address: &str,
         task_queue: &str,
-        args: &[String],
+        args: &[impl AsRef<OsStr>],
     ) -> anyhow::Result<Self> {
         let binary = binary.as_ref();
         let log = std::env::temp_dir().join(format!("{task_queue}-{}.log", Uuid::new_v4()));
@@ -372,9 +373,11 @@ impl Scene {
         disaster: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let workflow = async |(number, case): (usize, &Case)| {
-            // One disaster takes nobody all of the attempts that it has.
+            // One disaster takes nobody all of the attempts that it has, but for an activity that is
+            // being cancelled: it has no other.
+            let cancelled = case.ends == End::Cancelled;
             let case = Case {
-                or_fails: None,
+                or_fails: case.or_fails.clone().filter(|_| cancelled),
                 ..case.clone()
             };
             sleep(PACE * u32::try_from(number)?).await;
