@@ -1,18 +1,19 @@
 # Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
 
 .DEFAULT_GOAL := help
-# For execute-<pattern>: what to start, and with what; for replay: which history.
-export TYPE INPUT FILE ID RUN
+# For execute-<pattern>: what to start, and with what; for replay: which history. RELEASE=1: as in
+# production.
+export TYPE INPUT FILE ID RUN RELEASE
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new bench bench-setup lint fmt supply-chain
+.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new bench bench-setup bench-build lint fmt supply-chain
 
 help: ## This list
-	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter)'
+	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter; RELEASE=1)'
 	@echo 'make worker-<pattern>   its worker alone, in the foreground (ARGS="…")'
 	@echo 'make start-<pattern>    its starter alone (ARGS="…")'
 	@echo 'make execute-<pattern>  any JSON as input, by the Temporal CLI in place of the starter (TYPE=… INPUT=…)'
@@ -97,6 +98,10 @@ bench: ## What a workflow costs, beside workers of other languages; minutes (ROU
 
 bench-setup: ## Install those other workers in .temporal/bench
 	@samples/throughput/peers/setup
+
+bench-build: ## How long a change takes, to the result of hello; and a first build, beside the SDK's own; minutes
+	$(SERVER) exec shared/scripts/build-times change
+	$(SERVER) exec shared/scripts/build-times first
 
 lint: ## Format check and clippy, warnings are errors
 	cargo fmt --all --check

@@ -10,10 +10,11 @@ use outside::{outside, root};
 use std::{
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+use uuid::Uuid;
 
 /// Runs `make` and returns whether it succeeded and what it printed to stderr.
 fn make(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<(bool, String)> {
@@ -149,6 +150,46 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
         !ok && said.contains("Error: say what to start: TYPE="),
         "{said}"
     );
+    Ok(())
+}
+
+/// `RELEASE=1` reaches cargo wherever it is called. A cargo that passes on all but that, for a release
+/// build takes minutes.
+#[test]
+fn a_release_run_is_one() -> anyhow::Result<()> {
+    let _alone = alone();
+    let address = shared::testing::address()?;
+    let (path, cargo) = (std::env::var("PATH")?, env!("CARGO"));
+    let folder = std::env::temp_dir().join(format!("cargo-{}", Uuid::new_v4()));
+    std::fs::create_dir(&folder)?;
+    let wrapper = folder.join("cargo");
+    let script = format!(
+        r#"#!/usr/bin/env bash
+echo "called with $*" >>"{}/calls"
+arguments=()
+for argument in "$@"; do [ "$argument" = --release ] || arguments+=("$argument"); done
+exec "{cargo}" "${{arguments[@]}}"
+"#,
+        folder.display()
+    );
+    std::fs::write(&wrapper, script)?;
+    std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755))?;
+    let path = format!("{}:{path}", folder.display());
+    let at = [("TEMPORAL_ADDRESS", address), ("PATH", &path)];
+    let released = |arguments: &[&str]| -> anyhow::Result<Vec<bool>> {
+        let (ok, said) = make(arguments, &at)?;
+        ensure!(ok, "{said}");
+        let calls = std::fs::read_to_string(folder.join("calls"))?;
+        std::fs::remove_file(folder.join("calls"))?;
+        Ok(calls
+            .lines()
+            .map(|call| call.contains("--release"))
+            .collect())
+    };
+    // To build, for the worker, and for the starter.
+    assert_eq!(released(&["run-hello", "RELEASE=1"])?, [true; 3]);
+    assert_eq!(released(&["run-hello"])?, [false; 3]);
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 

@@ -5,8 +5,12 @@ use clap::Parser;
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use std::num::NonZeroUsize;
 use temporalio_client::GrpcCompression;
-use temporalio_sdk::{Worker, runtime::PollerBehavior};
+use temporalio_sdk::{
+    Worker,
+    runtime::{AutoscalingOptions, PollerBehavior},
+};
 use throughput::{TASK_QUEUE, encryption::Encryption, worker_options};
+use tokio::runtime::Builder;
 
 /// Polls a task queue and runs the workflows of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
@@ -18,11 +22,12 @@ struct Args {
     #[arg(long, value_name = "COUNT")]
     max_cached_workflows: Option<usize>,
 
-    /// Requests for work that are open at a time, for workflows and activities each [default: 5]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(2..))]
-    pollers: Option<u16>,
+    /// Requests for work that are open at a time, for workflows and activities each; `auto` leaves it to
+    /// the server [default: 5]
+    #[arg(long, value_name = "COUNT|auto", value_parser = pollers)]
+    pollers: Option<PollerBehavior>,
 
-    /// Threads for all but workflow code, which has one of its own [default: as many as cores]
+    /// Threads for activities and connections; with 1, workflow code is on it too [default: one a core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
 
@@ -40,10 +45,28 @@ enum Compression {
     Gzip,
 }
 
+fn pollers(argument: &str) -> Result<PollerBehavior, &'static str> {
+    match argument.parse::<u16>() {
+        // The SDK needs one for workflows in its cache, and one for others.
+        Ok(count @ 2..) => Ok(PollerBehavior::SimpleMaximum(count.into())),
+        Err(_) if argument == "auto" => {
+            let options = AutoscalingOptions::builder()
+                .minimum(1)
+                .maximum(100)
+                .initial(5);
+            Ok(PollerBehavior::Autoscaling(options.build()))
+        }
+        Ok(_) | Err(_) => Err("neither a number from 2 to 65535 nor `auto`"),
+    }
+}
+
 fn main() -> MainResult {
     let args = Args::parse();
     // What `#[tokio::main]` stands for, but for the number of threads.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let mut runtime = match args.threads.map(NonZeroUsize::get) {
+        Some(1) => Builder::new_current_thread(),
+        Some(_) | None => Builder::new_multi_thread(),
+    };
     if let Some(threads) = args.threads {
         runtime.worker_threads(threads.get());
     }
@@ -67,7 +90,6 @@ async fn run(args: Args) -> MainResult {
         options.max_cached_workflows = workflows;
     }
     if let Some(pollers) = args.pollers {
-        let pollers = PollerBehavior::SimpleMaximum(pollers.into());
         options.workflow_task_poller_behavior = Some(pollers);
         options.activity_task_poller_behavior = Some(pollers);
     }

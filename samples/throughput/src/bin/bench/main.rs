@@ -28,12 +28,14 @@ use throughput::{
 use tokio::time::sleep;
 
 /// Switches of our own worker, each against none.
-const SWITCHES: [&[&str]; 5] = [
+const SWITCHES: [&[&str]; 7] = [
     &[],
     &["--encrypt"],
     &["--compression", "gzip"],
     &["--threads", "1"],
     &["--pollers", "2"],
+    &["--pollers", "auto"],
+    &["--max-cached-workflows", "0"],
 ];
 
 /// Measures workers on the server at TEMPORAL_TEST_ADDRESS.
