@@ -1,7 +1,7 @@
 //! `Cargo.toml` without a workspace to inherit from.
 
 use anyhow::{Context, ensure};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 /// The package's tables of dependencies.
@@ -180,6 +180,32 @@ pub fn prune(
 fn names(sources: &str, package: &str) -> bool {
     let package = package.replace('-', "_");
     sources.contains(&format!("{package}::")) || sources.contains(&format!("{package}!"))
+}
+
+/// Takes out what the sample's `package.metadata.make-new.without` lists: dependencies, and files or
+/// folders with the binaries in them. Returns the latter.
+pub fn without(sample: &mut DocumentMut) -> anyhow::Result<BTreeSet<String>> {
+    let package = sample["package"].as_table_mut().context("no package")?;
+    let Some(metadata) = package.remove("metadata") else {
+        return Ok(BTreeSet::new());
+    };
+    let without = &metadata["make-new"]["without"];
+    let dependencies = sample["dependencies"]
+        .as_table_mut()
+        .context("no dependencies")?;
+    for name in strings(&without["dependencies"])? {
+        let removed = dependencies.remove(&name);
+        removed.with_context(|| format!("without {name}, which it does not depend on"))?;
+    }
+    let files = strings(&without["files"])?;
+    let binaries = sample["bin"]
+        .as_array_of_tables_mut()
+        .context("no binaries")?;
+    binaries.retain(|binary| {
+        let path = Path::new(binary["path"].as_str().unwrap_or_default());
+        !files.iter().any(|file| path.starts_with(file))
+    });
+    Ok(files)
 }
 
 /// The sample's library, as code has it.

@@ -90,6 +90,8 @@ struct Project<'a> {
     workspace: DocumentMut,
     sample: DocumentMut,
     shared: DocumentMut,
+    /// Files and folders that stay behind.
+    without: BTreeSet<String>,
     binaries: Vec<String>,
 }
 
@@ -99,7 +101,8 @@ impl<'a> Project<'a> {
             let parsed = read(&root.join(path))?.parse();
             parsed.with_context(|| format!("cannot parse {path}"))
         };
-        let sample = document(&format!("samples/{}/Cargo.toml", request.pattern))?;
+        let mut sample = document(&format!("samples/{}/Cargo.toml", request.pattern))?;
+        let without = manifest::without(&mut sample)?;
         let binaries = manifest::binaries(&sample, &request.pattern)?;
         let library = manifest::library(&sample, &request.pattern);
         Ok(Self {
@@ -109,6 +112,7 @@ impl<'a> Project<'a> {
             workspace: document("Cargo.toml")?,
             shared: document("shared/Cargo.toml")?,
             sample,
+            without,
             binaries,
         })
     }
@@ -175,6 +179,7 @@ impl<'a> Project<'a> {
             let path = file.strip_prefix(&from)?;
             let kind = path.extension().unwrap_or_default().to_string_lossy();
             match &*kind {
+                _ if self.without.iter().any(|file| path.starts_with(file)) => {}
                 // Made anew.
                 _ if path == Path::new("Cargo.toml") || path == Path::new("README.md") => {}
                 "rs" => {
