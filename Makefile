@@ -1,7 +1,7 @@
 # Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
 
 .DEFAULT_GOAL := help
-# For execute-<pattern>: what to start, and with what; for replay: which history; RELEASE=1 for all.
+# For execute-<pattern>: what to start, and with what; for replay: which history; RELEASE=1 optimizes.
 export TYPE INPUT FILE ID RUN RELEASE
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8

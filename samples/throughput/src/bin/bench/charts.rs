@@ -8,10 +8,11 @@ use anyhow::anyhow;
 use plotters::prelude::*;
 use std::path::Path;
 
-const COLOURS: [RGBColor; 3] = [
+const COLOURS: [RGBColor; 4] = [
     RGBColor(0xce, 0x42, 0x2b),
     RGBColor(0x37, 0x76, 0xab),
     RGBColor(0x84, 0x8d, 0x97),
+    RGBColor(0xe0, 0x8e, 0x7c),
 ];
 
 /// Draws them into `folder`.

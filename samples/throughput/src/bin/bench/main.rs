@@ -132,6 +132,8 @@ impl Bench {
     /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
     /// C C: the machine and the server are not the same from minute to minute.
     async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
+        let thrifty = [Peer::rust_on_one_thread()?];
+        let peers: Vec<_> = peers.iter().chain(&thrifty).collect();
         let mut measured = vec![Vec::new(); peers.len()];
         for round in 1..=self.rounds {
             for (peer, figures) in peers.iter().zip(&mut measured) {
@@ -142,7 +144,7 @@ impl Bench {
                 figures.push(self.figures(&mut worker, Some(rated)).await?);
             }
         }
-        Ok(settings(peers.iter().map(Peer::name), measured))
+        Ok(settings(peers.into_iter().map(Peer::name), measured))
     }
 
     /// Our own worker with each of its switches.

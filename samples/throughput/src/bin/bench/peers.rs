@@ -19,6 +19,7 @@ pub struct Peer {
     name: &'static str,
     program: PathBuf,
     args: Vec<PathBuf>,
+    switches: &'static [&'static str],
     logs: PathBuf,
 }
 
@@ -44,7 +45,17 @@ impl Peer {
             name: "rust",
             program,
             args: Vec::new(),
+            switches: &[],
             logs: folder(),
+        })
+    }
+
+    /// Our own, at its cheapest for who keeps its thread free.
+    pub fn rust_on_one_thread() -> anyhow::Result<Self> {
+        Ok(Self {
+            name: "rust --threads 1",
+            switches: &["--threads", "1"],
+            ..Self::rust()?
         })
     }
 
@@ -60,12 +71,14 @@ impl Peer {
                 name: "python",
                 program: bench.join("python/bin/python"),
                 args: vec![peers.join("python/worker.py")],
+                switches: &[],
                 logs: bench.clone(),
             },
             Self {
                 name: "typescript",
                 program: "node".into(),
                 args: vec![bench.join("typescript/lib/worker.js")],
+                switches: &[],
                 logs: bench.clone(),
             },
         ];
@@ -109,6 +122,7 @@ impl Peer {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
+            .args(self.switches)
             .args(switches)
             .env("TEMPORAL_ADDRESS", address)
             .env("TEMPORAL_TASK_QUEUE", &task_queue)

@@ -31,6 +31,9 @@ pub fn tables(results: &Results) -> String {
     let rule = |columns: usize| format!("|---{}|", "|--:".repeat(columns - 1));
 
     if let Some((ours, others)) = results.workers.split_first() {
+        let (own, others): (Vec<_>, Vec<_>) = others
+            .iter()
+            .partition(|other| other.name.starts_with(&ours.name));
         let names = others
             .iter()
             .map(|other| format!("of {}'s", title(&other.name)));
@@ -43,6 +46,16 @@ pub fn tables(results: &Results) -> String {
                 .iter()
                 .map(|other| ratio(figure(&ours.figures), figure(&other.figures)));
             line(cells([vec![name.to_owned()], ratios.collect()].concat()));
+        }
+        for own in own {
+            let switches = own.name.trim_start_matches(&ours.name).trim();
+            for (name, figure) in ROWS {
+                let ratios = others
+                    .iter()
+                    .map(|other| ratio(figure(&own.figures), figure(&other.figures)));
+                let name = format!("{name}, with `{switches}`");
+                line(cells([vec![name], ratios.collect()].concat()));
+            }
         }
         line(String::new());
     }
