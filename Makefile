@@ -93,7 +93,9 @@ soak: ## All workers under load, killed again and again, with their server and n
 
 bench: ## What a workflow costs, beside workers of other languages; minutes (ROUNDS=3, QUICK=1 for a look)
 	cargo build --release --package throughput --bin throughput-worker --bin throughput-bench
-	$(SERVER) exec $${CARGO_TARGET_DIR:-target}/release/throughput-bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+	for part in workers switches payloads open; do \
+		shared/scripts/server exec $${CARGO_TARGET_DIR:-target}/release/throughput-bench $$part $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) || exit 1; \
+	done
 
 bench-setup: ## Install those other workers in .temporal/bench
 	@samples/throughput/peers/setup

@@ -15,7 +15,8 @@ struct Args {
     encryption: EncryptionArgs,
 }
 
-#[tokio::main]
+// One thread, for it costs least: an activity that computes or blocks does so in `spawn_blocking`.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     let Args {
         worker: args,

@@ -15,7 +15,8 @@ struct Args {
     worker: WorkerArgs,
 }
 
-#[tokio::main]
+// One thread, for it costs least: an activity that computes or blocks does so in `spawn_blocking`.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     let args = Args::parse();
     let runtime = args.worker.init_telemetry()?;

@@ -27,9 +27,9 @@ struct Args {
     #[arg(long, value_name = "COUNT|auto", value_parser = pollers)]
     pollers: Option<PollerBehavior>,
 
-    /// Threads for activities and connections; with 1, workflow code is on it too [default: one a core]
-    #[arg(long, value_name = "COUNT")]
-    threads: Option<NonZeroUsize>,
+    /// Threads for activities and connections; with 1, workflow code is on it too
+    #[arg(long, default_value = "1", value_name = "COUNT")]
+    threads: NonZeroUsize,
 
     /// Compression of what goes to the server [default: none to this machine, gzip elsewhere]
     #[arg(long, value_enum)]
@@ -63,13 +63,11 @@ fn pollers(argument: &str) -> Result<PollerBehavior, &'static str> {
 fn main() -> MainResult {
     let args = Args::parse();
     // What `#[tokio::main]` stands for, but for the number of threads.
-    let mut runtime = match args.threads.map(NonZeroUsize::get) {
-        Some(1) => Builder::new_current_thread(),
-        Some(_) | None => Builder::new_multi_thread(),
+    let mut runtime = match args.threads.get() {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
     };
-    if let Some(threads) = args.threads {
-        runtime.worker_threads(threads.get());
-    }
+    runtime.worker_threads(args.threads.get());
     runtime.enable_all().build()?.block_on(run(args))
 }
 

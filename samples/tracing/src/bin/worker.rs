@@ -32,6 +32,7 @@ struct Args {
     worker: WorkerArgs,
 }
 
+// Not on one thread: `finish` would block that, and with it what sends the last spans.
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();

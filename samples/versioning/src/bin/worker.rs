@@ -17,7 +17,8 @@ struct Args {
     worker: WorkerArgs,
 }
 
-#[tokio::main]
+// One thread, for it costs least: an activity that computes or blocks does so in `spawn_blocking`.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     let Args {
         stage,

@@ -32,7 +32,7 @@ const SWITCHES: [&[&str]; 7] = [
     &[],
     &["--encrypt"],
     &["--compression", "gzip"],
-    &["--threads", "1"],
+    &["--threads", "2"],
     &["--pollers", "2"],
     &["--pollers", "auto"],
     &["--max-cached-workflows", "0"],
@@ -41,6 +41,10 @@ const SWITCHES: [&[&str]; 7] = [
 /// Measures workers on the server at TEMPORAL_TEST_ADDRESS.
 #[derive(Parser)]
 struct Args {
+    /// What to measure; the rest is taken from the results of earlier calls
+    #[arg(value_enum)]
+    part: Part,
+
     /// How often everything is measured; the median counts
     #[arg(long, default_value = "3", value_name = "COUNT")]
     rounds: NonZeroUsize,
@@ -52,6 +56,15 @@ struct Args {
     /// Where the server is
     #[arg(long, env = "TEMPORAL_TEST_ADDRESS", value_name = "HOST:PORT")]
     address: String,
+}
+
+/// Each on a server of its own: one that has much to remember is slow, and may end.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Part {
+    Workers,
+    Switches,
+    Payloads,
+    Open,
 }
 
 /// How much of everything.
@@ -98,23 +111,25 @@ async fn main() -> MainResult {
         address: args.address,
     };
     let peers = Peer::installed()?;
-    let results = Results {
-        rounds: bench.rounds,
-        cores: std::thread::available_parallelism()?.get(),
-        workers: bench.workers(&peers).await?,
-        switches: bench.switches().await?,
-        payloads: bench.payloads(&peers).await?,
-        open: bench.open(&peers).await?,
-    };
-    println!("{}", readme::tables(&results));
     let sample = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if args.quick {
         peers::folder()
     } else {
         sample.join("bench")
     };
+    let file = folder.join("results.json");
+    let mut results = Results::read(&file)?;
+    results.rounds = bench.rounds;
+    results.cores = std::thread::available_parallelism()?.get();
+    match args.part {
+        Part::Workers => results.workers = bench.workers(&peers).await?,
+        Part::Switches => results.switches = bench.switches().await?,
+        Part::Payloads => results.payloads = bench.payloads(&peers).await?,
+        Part::Open => results.open = bench.open(&peers).await?,
+    }
+    println!("{}", readme::tables(&results));
     std::fs::create_dir_all(&folder)?;
-    results.write(&folder.join("results.json"))?;
+    results.write(&file)?;
     charts::draw(&results, &folder)?;
     if !args.quick {
         readme::update(&results, &sample.join("README.md"))?;
@@ -132,8 +147,8 @@ impl Bench {
     /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
     /// C C: the machine and the server are not the same from minute to minute.
     async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
-        let thrifty = [Peer::rust_on_one_thread()?];
-        let peers: Vec<_> = peers.iter().chain(&thrifty).collect();
+        let more = [Peer::rust_on_two_threads()?];
+        let peers: Vec<_> = peers.iter().chain(&more).collect();
         let mut measured = vec![Vec::new(); peers.len()];
         for round in 1..=self.rounds {
             for (peer, figures) in peers.iter().zip(&mut measured) {

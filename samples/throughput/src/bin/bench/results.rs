@@ -1,11 +1,11 @@
 //! The figures, and their medians.
 
 use anyhow::Context;
-use serde::Serialize;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::{io::ErrorKind, path::Path};
 
 /// Everything that was measured.
-#[derive(Serialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Results {
     pub rounds: usize,
     pub cores: usize,
@@ -16,14 +16,14 @@ pub struct Results {
 }
 
 /// A worker, or our own with a switch.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Setting {
     pub name: String,
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Figures {
     /// CPU time of the worker for a workflow.
     pub cpu_ms: f64,
@@ -37,7 +37,7 @@ pub struct Figures {
 }
 
 /// What a workflow costs a worker, by what it carries.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Payload {
     pub worker: String,
     pub bytes: Vec<u32>,
@@ -45,7 +45,7 @@ pub struct Payload {
 }
 
 /// What a workflow that waits costs a worker, by how many there are.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Open {
     pub worker: String,
     pub workflows: Vec<u32>,
@@ -78,6 +78,15 @@ impl Figures {
 }
 
 impl Results {
+    /// Those of the parts that were measured before, if there are any.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        match std::fs::read(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            json => serde_json::from_slice(&json?)
+                .with_context(|| format!("{} is not what this program writes", file.display())),
+        }
+    }
+
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))
