@@ -85,7 +85,7 @@ const FULL: Sizes = Sizes {
     fast: 300,
     payload: 60,
     payloads: &[64, 1 << 10, 16 << 10, 128 << 10, 1 << 20],
-    open: &[100, 1_000, 3_000],
+    open: &[100, 1_000, 10_000],
 };
 
 const QUICK: Sizes = Sizes {

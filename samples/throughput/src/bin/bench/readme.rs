@@ -126,15 +126,18 @@ pub fn update(results: &Results, readme: &Path) -> anyhow::Result<()> {
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, after) = marks.context("the README has lost the marks of `make bench`")?;
     let mut new = before.to_owned();
-    write!(
+    writeln!(
         new,
-        "{BEGIN}\nMedians of {} rounds on {} cores, server and load on the same machine.\n\n{}\n\
-         ![The Rust worker against the others](bench/workers.svg)\n\
-         ![CPU time by payload](bench/payloads.svg)\n\n{END}{after}",
+        "{BEGIN}\nMedians of {} rounds on {} cores, server and load on the same machine.\n\n{}",
         results.rounds,
         results.cores,
-        tables(results)
+        tables(results).trim_end()
     )?;
+    new.push_str("\n![The Rust worker against the others](bench/workers.svg)\n");
+    if !results.payloads.is_empty() {
+        new.push_str("![CPU time by payload](bench/payloads.svg)\n");
+    }
+    write!(new, "\n{END}{after}")?;
     ensure!(new.contains(END), "the README would lose its marks");
     Ok(std::fs::write(readme, new)?)
 }
