@@ -6,7 +6,7 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityCancellationType, ActivityOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowResult,
+    WorkflowResult, WorkflowTermination,
 };
 
 /// Works until it is cancelled, then cleans up, then ends CANCELED.
@@ -31,6 +31,9 @@ impl CancellationWorkflow {
         let worked = ctx
             .execute_activity(CancellationActivities::never_complete_activity, (), options)
             .await;
+        // `worked` alone does not tell: an activity that is being cancelled has no other attempt, so it
+        // fails if its worker dies just then.
+        let cancelled = ctx.cancellation_token().is_cancelled();
 
         // Not `?` on `worked` before this: cleanup is for the bad ends too.
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(5))
@@ -40,8 +43,10 @@ impl CancellationWorkflow {
             .build();
         ctx.execute_activity(CancellationActivities::cleanup_activity, (), options)
             .await?;
-        // A cancelled activity in a cancelled workflow makes it CANCELED. `Ok` would make it
-        // COMPLETED, as if nothing had happened.
+        if cancelled {
+            // CANCELED. `Ok` would make it COMPLETED, as if nothing had happened.
+            return Err(WorkflowTermination::cancelled());
+        }
         Ok(worked?)
     }
 }

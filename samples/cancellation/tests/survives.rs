@@ -9,6 +9,7 @@ use shared::testing::{
     survive::{WorkerProcess, killed_worker},
     until_pending,
 };
+use temporalio_client::errors::WorkflowGetResultError;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
 const LOAD: &str = include_str!("load.json");
@@ -64,6 +65,34 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
         ["never_complete_activity", "cleanup_activity"]
     );
     drop(second);
+    Ok(())
+}
+
+/// Its worker dies before the activity has heard of the cancellation: no other attempt, but the end is
+/// the same.
+#[tokio::test]
+async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(CancellationWorkflow::run, ().into(), env.start_options())
+        .await?;
+    let mut first = worker(&env)?;
+    until_pending(&handle, |activity| activity.heartbeat_details.is_some()).await?;
+    first.kill().await?;
+    forget_cache(&env.client, &handle.info().workflow_id).await?;
+    handle.cancel(Default::default()).await?;
+    let _second = worker(&env)?;
+
+    let ended = handle.get_result(Default::default()).await;
+    assert!(
+        matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+        "{ended:?}"
+    );
+    assert_eq!(
+        activity_types(&handle).await?,
+        ["never_complete_activity", "cleanup_activity"]
+    );
     Ok(())
 }
 

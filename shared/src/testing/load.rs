@@ -51,8 +51,8 @@ pub struct Case {
     pub signal: Option<String>,
     /// How it ends.
     pub ends: End,
-    /// Part of the failure in which it ends instead if the attempts or the time that its activities
-    /// have, which is little, are lost to kills and cuts: in `make soak`, and where it is cancelled.
+    /// In `make soak`, part of the failure in which it ends instead if the attempts or the time that its
+    /// activities have, which is little, are lost to kills and cuts.
     #[serde(default)]
     pub or_fails: Option<String>,
 }

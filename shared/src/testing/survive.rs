@@ -3,7 +3,7 @@
 //! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
 //! `tests/load.json`.
 
-use super::{Case, End, Load, connect_to, events, root};
+use super::{Case, Load, connect_to, events, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -373,11 +373,9 @@ impl Scene {
         disaster: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let workflow = async |(number, case): (usize, &Case)| {
-            // One disaster takes nobody all of the attempts that it has, but for an activity that is
-            // being cancelled: it has no other.
-            let cancelled = case.ends == End::Cancelled;
+            // One disaster takes nobody all of the attempts that it has.
             let case = Case {
-                or_fails: case.or_fails.clone().filter(|_| cancelled),
+                or_fails: None,
                 ..case.clone()
             };
             sleep(PACE * u32::try_from(number)?).await;
