@@ -21,7 +21,7 @@ pub fn outside(program: &str) -> Command {
             "MAKE",
             "MFLAGS",
             "OUT_DIR",
-            "RUST_LOG",
+            "RUST_",
             "TEMPORAL_",
         ];
         let theirs = ["CARGO_HOME", "CARGO_TARGET_DIR", "TEMPORAL_CLI"];

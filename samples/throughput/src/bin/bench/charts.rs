@@ -5,7 +5,10 @@ use crate::{
     results::{Figures, Payload, Results},
 };
 use anyhow::anyhow;
-use plotters::prelude::*;
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 use std::path::Path;
 
 const COLOURS: [RGBColor; 4] = [
@@ -44,25 +47,30 @@ fn workers(results: &Results, file: &Path) -> Drawn {
         }
     }
     let most = bars.iter().map(|bar| bar.3).fold(1.0, f64::max);
-    let rows = i32::try_from(bars.len())?;
+    // With a row's gap between figures.
+    let workers = results.workers.len();
+    let rows = bars.len() + bars.len() / workers - 1;
 
-    let root = SVGBackend::new(file, (720, 40 + 26 * u32::try_from(rows)?)).into_drawing_area();
+    let root = SVGBackend::new(file, (720, 40 + 20 * u32::try_from(rows)?)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption("times what the Rust worker needs", ("sans-serif", 16))
         .margin(8)
-        .build_cartesian_2d(-most * 0.32..most * 1.1, 0..rows)?;
-    for (row, (name, worker, worker_name, times)) in bars.iter().enumerate() {
-        let y = rows - 1 - i32::try_from(row)?;
+        .build_cartesian_2d(-most * 0.4..most * 1.1, rows as f64..0.0)?;
+    let middle = Pos::new(HPos::Left, VPos::Center);
+    let font = ("sans-serif", 13).into_text_style(&root).pos(middle);
+    for (bar, (name, worker, worker_name, times)) in bars.iter().enumerate() {
+        let top = (bar + bar / workers) as f64;
         let colour = COLOURS[worker % COLOURS.len()];
-        let mut bar = Rectangle::new([(0.0, y), (*times, y + 1)], colour.filled());
-        bar.set_margin(4, 4, 0, 0);
         let label = format!("{name}, {worker_name}");
-        let font = ("sans-serif", 13).into_font();
-        chart.draw_series([bar])?;
+        let (left, right) = (-most * 0.39, times + most * 0.01);
+        chart.draw_series([Rectangle::new(
+            [(0.0, top + 0.1), (*times, top + 0.9)],
+            colour.filled(),
+        )])?;
         chart.draw_series([
-            Text::new(label, (-most * 0.31, y + 1), font.clone()),
-            Text::new(format!("{times:.1}"), (times + most * 0.01, y + 1), font),
+            Text::new(label, (left, top + 0.5), font.clone()),
+            Text::new(format!("{times:.1}"), (right, top + 0.5), font.clone()),
         ])?;
     }
     root.present()?;

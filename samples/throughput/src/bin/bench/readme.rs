@@ -145,6 +145,7 @@ pub fn update(results: &Results, readme: &Path) -> anyhow::Result<()> {
 pub fn title(name: &str) -> &str {
     match name {
         "rust" => "Rust",
+        "rust --threads 2" => "Rust, two threads",
         "python" => "Python",
         "typescript" => "TypeScript",
         other => other,
