@@ -16,15 +16,13 @@ pub fn outside(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let ours = [
-            "CARGO",
-            "MAKE",
-            "MFLAGS",
-            "OUT_DIR",
-            "RUST_",
-            "TEMPORAL_",
+        let ours = ["CARGO", "MAKE", "MFLAGS", "OUT_DIR", "RUST_", "TEMPORAL_"];
+        let theirs = [
+            "CARGO_HOME",
+            "CARGO_INCREMENTAL",
+            "CARGO_TARGET_DIR",
+            "TEMPORAL_CLI",
         ];
-        let theirs = ["CARGO_HOME", "CARGO_TARGET_DIR", "TEMPORAL_CLI"];
         if ours.iter().any(|ours| name.starts_with(ours)) && !theirs.contains(&&*name) {
             command.env_remove(&*name);
         }
