@@ -1,8 +1,9 @@
 # Everything to type; `make` alone lists it. What a recipe cannot say well is in shared/scripts/.
 
 .DEFAULT_GOAL := help
-# For execute-<pattern>: what to start, and with what; for replay: which history; RELEASE=1 optimizes.
-export TYPE INPUT FILE ID RUN RELEASE
+# For execute-<pattern>: what to start, and with what; for replay: which history; RELEASE=1 optimizes;
+# for pgo: how many runs.
+export TYPE INPUT FILE ID RUN RELEASE RUNS
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
@@ -18,6 +19,7 @@ help: ## This list
 	@echo 'make execute-<pattern>  any JSON as input, by the Temporal CLI in place of the starter (TYPE=… INPUT=…)'
 	@echo 'make test-<pattern>     its tests alone'
 	@echo 'make record-<pattern>   its history recorded anew, for the replay test (ARGS="…")'
+	@echo 'make pgo-<pattern>      its worker, optimized by what runs of the starter show of it; many minutes (ARGS="…", RUNS=200)'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@$(MAKE) --no-print-directory list
@@ -39,6 +41,9 @@ execute-%:
 
 record-%:
 	$(SAMPLE) record $* $(ARGS)
+
+pgo-%:
+	$(SAMPLE) pgo $* $(ARGS)
 
 replay: ## A history in today's code, and why it is not accepted (FILE=<JSON>, or ID=<workflow id> RUN=<run id>)
 	$(SAMPLE) replay "$(PATTERN)"

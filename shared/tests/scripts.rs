@@ -192,6 +192,21 @@ exec "{cargo}" "${{arguments[@]}}"
     Ok(())
 }
 
+/// `make pgo-<pattern>` without the tool that it needs: one clear line, before anything is built.
+#[test]
+fn pgo_says_what_it_lacks() -> anyhow::Result<()> {
+    let _alone = alone();
+    let address = shared::testing::address()?;
+    let at = [
+        ("TEMPORAL_ADDRESS", address),
+        ("LLVM_PROFDATA", "no-profdata"),
+    ];
+    let (ok, said) = make(&["pgo-hello"], &at)?;
+    let why = "Error: there is no no-profdata; `rustup component add llvm-tools` brings it,";
+    ensure!(!ok && said.contains(why), "{said}");
+    Ok(())
+}
+
 /// `make replay` of nothing, of a file that is not there or not a history, of a workflow that the
 /// server does not know: one clear line.
 #[test]

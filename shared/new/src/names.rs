@@ -60,7 +60,7 @@ impl Names {
         let rules = [
             // Commands.
             (
-                r"\bmake (run|worker|start|execute|test|record)-[a-z-]+[a-z]".to_owned(),
+                r"\bmake (run|worker|start|execute|test|record|pgo)-[a-z-]+[a-z]".to_owned(),
                 "make $1".to_owned(),
             ),
             (

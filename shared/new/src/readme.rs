@@ -114,7 +114,7 @@ fn links(markdown: &str, pattern: &str) -> anyhow::Result<String> {
 /// `make` names the line of a recipe that fails, and its target.
 fn lines_of_the_makefile(markdown: &str, makefile: &str) -> anyhow::Result<String> {
     let rule = Regex::new(r"\[Makefile:\d+: ([a-z-]+)\]")?;
-    let targets = ["run", "worker", "start", "execute", "record"];
+    let targets = ["run", "worker", "start", "execute", "record", "pgo"];
     let renamed = rule.replace_all(markdown, |found: &Captures<'_>| {
         let target = targets
             .into_iter()
