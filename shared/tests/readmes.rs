@@ -149,13 +149,9 @@ fn run(step: &Step, address: &str) -> anyhow::Result<()> {
     });
     let (deadline, mut actual) = (Instant::now() + PATIENCE, Vec::new());
     let building = Regex::new(r"^ +(Compiling|Finished|Blocking) ").expect("valid");
-    // What a starter says when its worker takes more than five seconds to be there, on a busy machine.
-    let hint = "waiting  no worker polls ";
-    let hinted = expected.iter().any(|line| line.starts_with(hint));
     let matched = loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) if building.is_match(&line) => {}
-            Ok(line) if line.starts_with(hint) && !hinted => {}
             Ok(line) => actual.push(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => break matches(expected, &actual),
             Err(mpsc::RecvTimeoutError::Timeout) => break false,

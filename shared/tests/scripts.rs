@@ -192,7 +192,7 @@ exec "{cargo}" "${{arguments[@]}}"
     Ok(())
 }
 
-/// `make pgo-<pattern>` without the tool that it needs: one clear line, before anything is built.
+/// `make pgo-<pattern>` without the tool that it needs: one clear line, before anything is optimized.
 #[test]
 fn pgo_says_what_it_lacks() -> anyhow::Result<()> {
     let _alone = alone();
