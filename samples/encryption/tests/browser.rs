@@ -60,6 +60,8 @@ async fn server() -> anyhow::Result<(Child, String, String)> {
         .context("the server ended")?
         .contains("UI:")
     {}
+    // A line more, with nobody to read it, would end the server.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, format!("http://{server}"), format!("http://{ui}")))
 }
 
@@ -71,7 +73,7 @@ async fn the_web_ui_shows_plain_text() -> anyhow::Result<()> {
 }
 
 async fn shows_plain_text() -> anyhow::Result<()> {
-    let (_server, address, ui) = server().await?;
+    let (mut server, address, ui) = server().await?;
     let keys = KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
     let codec = EncryptionCodec::new(keys);
     let url = Url::parse(&address)?;
@@ -81,7 +83,10 @@ async fn shows_plain_text() -> anyhow::Result<()> {
         let options = ClientOptions::new("default").build();
         match Client::connect(connection, options).await {
             Ok(client) => break client,
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => {
+                ensure!(server.try_wait()?.is_none(), "the server ended: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     };
     let env = TestEnv {

@@ -105,7 +105,7 @@ impl DataActivities {
         };
         if input.should_fail && input.trouble == Trouble::TooSlow {
             // Longer than the workflow lets it. What it returns then, nobody waits for any more.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         process(input, details.attempt).map_err(|error| failure(error, details).into())
     }
