@@ -22,6 +22,7 @@ impl GreetingActivities {
         name: Input<String>,
     ) -> Result<String, ActivityError> {
         let name = name.valid()?;
+        tracing::info!(name, "greeting");
         tokio::time::sleep(GREETING_TIME).await;
         Ok(format!("Hello, {name}!"))
     }
