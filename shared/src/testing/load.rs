@@ -52,7 +52,8 @@ pub struct Case {
     /// How it ends.
     pub ends: End,
     /// In `make soak`, part of the failure in which it ends instead if the attempts or the time that its
-    /// activities have, which is little, are lost to kills and cuts.
+    /// activities have, which is little, are lost to kills and cuts. For one that is to fail by its last
+    /// attempt, in `tests/survives.rs` as well.
     #[serde(default)]
     pub or_fails: Option<String>,
 }
