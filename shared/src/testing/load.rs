@@ -52,10 +52,13 @@ pub struct Case {
     /// How it ends.
     pub ends: End,
     /// In `make soak`, part of the failure in which it ends instead if the attempts or the time that its
-    /// activities have, which is little, are lost to kills and cuts. For one that is to fail by its last
-    /// attempt, in `tests/survives.rs` as well.
+    /// activities have, which is little, are lost to kills and cuts.
     #[serde(default)]
     pub or_fails: Option<String>,
+    /// In `tests/survives.rs`, for one that is to fail by its last attempt: part of the failure in which
+    /// it ends instead if the kill takes just that attempt, with the failure of the one before in it.
+    #[serde(default)]
+    pub last_lost: Option<String>,
 }
 
 /// How a workflow ends.

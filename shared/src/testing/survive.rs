@@ -3,7 +3,7 @@
 //! A sample's `tests/survives.rs` does it to the sample's real worker binary, under the load of its
 //! `tests/load.json`.
 
-use super::{Case, End, Load, connect_to, events, root};
+use super::{Case, Load, connect_to, events, root};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -373,12 +373,11 @@ impl Scene {
         disaster: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let workflow = async |(number, case): (usize, &Case)| {
-            let mut case = case.clone();
-            // One disaster takes nobody all of the attempts that it has. But who is to fail by the last
-            // of them may lose that one.
-            if !matches!(case.ends, End::Failure(_)) {
-                case.or_fails = None;
-            }
+            // One disaster takes nobody all of the attempts that it has, the last one at most.
+            let case = Case {
+                or_fails: case.last_lost.clone(),
+                ..case.clone()
+            };
             sleep(PACE * u32::try_from(number)?).await;
             let id = self.workflow_id(number);
             timeout(PATIENCE, case.run(&self.client, &self.task_queue, &id))
