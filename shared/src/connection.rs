@@ -1,18 +1,23 @@
 //! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
 
-use crate::tls::{Tls, causes};
-use anyhow::{Context, anyhow, bail};
+use crate::{
+    config_file,
+    tls::{Tls, causes},
+};
+use anyhow::{Context, anyhow, bail, ensure};
 use futures::future::BoxFuture;
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, GrpcCompression, TlsOptions,
-    envconfig::{ClientConfigProfile, LoadClientConfigProfileOptions},
+    Client, ClientOptions, ConnectionOptions, GrpcCompression, Url,
+    envconfig::{ClientConfigProfile, ConfigError, DataSource, LoadClientConfigProfileOptions},
     errors::ClientConnectError,
-    tonic::Status,
+    tonic::{Code, Status, metadata::AsciiMetadataKey},
 };
 use temporalio_common::{data_converters::DataConverter, envconfig::load_client_config_profile};
 
@@ -21,6 +26,20 @@ use temporalio_common::{data_converters::DataConverter, envconfig::load_client_c
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 const DEFAULT_ADDRESS: &str = "localhost:7233";
+
+/// Headers that carry credentials, so they must not cross a network without TLS.
+const SECRET_HEADERS: [&str; 5] = [
+    AUTHORIZATION,
+    "api-key",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+];
+
+const AUTHORIZATION: &str = "authorization";
+
+/// The credentials of this process's first connection, for errors that come after it.
+static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
 
 /// Variables that other SDKs or the CLI obey and the Rust client reads without effect, or not at
 /// all; each with what to do instead. Going on would mean less security than was asked for.
@@ -120,45 +139,56 @@ impl ConnectionArgs {
         change: impl FnOnce(&mut ConnectionOptions, &mut ClientOptions),
     ) -> BoxFuture<'static, anyhow::Result<Client>> {
         let loaded = environment().and_then(|env| self.load_from(env));
-        let loaded = loaded.map(|(mut connection, mut client, tls)| {
-            change(&mut connection, &mut client);
-            (connection, client, tls)
+        let loaded = loaded.map(|mut loaded| {
+            change(&mut loaded.connection, &mut loaded.client);
+            loaded
         });
         // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
         // into every binary that awaits it, half a minute for each.
         Box::pin(connect(loaded))
     }
 
-    pub(crate) fn load_from(
-        &self,
-        mut env: HashMap<String, String>,
-    ) -> anyhow::Result<(ConnectionOptions, ClientOptions, Tls)> {
-        self.apply_to(&mut env);
+    pub(crate) fn load_from(&self, mut env: HashMap<String, String>) -> anyhow::Result<Loaded> {
+        // Compose files and CI pass empty variables, which the SDK takes for an address or a key.
+        env.retain(|_, value| !value.trim().is_empty());
+        let flags = self.apply_to(&mut env);
+        let mut origins = Origins::new(flags, &env);
+        for variable in ["TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE", "TEMPORAL_TLS"] {
+            if let Some(value) = env.get_mut(variable) {
+                *value = tidy(value, || origins.of(variable, ""))?;
+            }
+        }
         refuse_dropped(&env)?;
-        let options = LoadClientConfigProfileOptions::default();
-        // The SDK's error is neither Send nor Sync, so `?` cannot carry it.
-        let mut profile = load_client_config_profile(options, Some(&env))
-            .map_err(|error| anyhow!("{error}"))
-            .context("cannot load the connection settings from TEMPORAL_* and temporal.toml")?;
-        // The SDK's own default begins with http://, which would turn TLS and an API key's
-        // protection off where only they are set.
-        profile
-            .address
-            .get_or_insert_with(|| DEFAULT_ADDRESS.to_owned());
+        let mut profile = load_profile(&env, &mut origins)?;
+        tidy_profile(&mut profile, &origins)?;
         check(&profile)?;
         let namespace = profile
             .namespace
             .clone()
             .unwrap_or_else(|| "default".to_owned());
-        let tls = Tls::read(profile.tls.as_mut())?;
+        let credentials = Credentials::new(&profile, &origins)?;
+
+        // The SDK's own default begins with http://, which would turn TLS and an API key's
+        // protection off where only they are set.
+        let address = profile.address.as_deref().unwrap_or(DEFAULT_ADDRESS);
+        let wants_tls = match &profile.tls {
+            Some(tls) => tls.disabled != Some(true),
+            None => profile.api_key.is_some(),
+        };
+        let what = origins.named("the address", "TEMPORAL_ADDRESS", "address");
+        let target = target(address, &what, wants_tls)?;
+        let tls = Tls::read(profile.tls.as_mut(), &target)?;
         let has_tls_settings = profile.tls.is_some();
+        profile.address = Some(target.into());
         let mut connection = ConnectionOptions::try_from(profile)
             .map_err(|error| anyhow!("{error}"))
             .context("the connection settings do not fit together")?;
-        refuse_plaintext(&connection, has_tls_settings)?;
-        if connection.target.scheme() == "https" && connection.tls_options.is_none() {
-            connection.tls_options = Some(TlsOptions::default());
-        }
+        refuse_plaintext(&connection, &credentials, has_tls_settings)?;
+        // The scheme decides, in the transport too; the SDK's options do not always agree with it.
+        connection.tls_options = match connection.target.scheme() {
+            "https" => Some(connection.tls_options.unwrap_or_default()),
+            _ => None,
+        };
         tls.apply(&mut connection)?;
         // For connecting again later; the first time the limit is in `connect`, and is shorter.
         connection.connect_timeout = Some(CONNECT_TIMEOUT + Duration::from_secs(2));
@@ -166,46 +196,202 @@ impl ConnectionArgs {
             // Compressing what never leaves the machine costs a quarter of a worker's CPU time.
             connection.grpc_compression = GrpcCompression::None;
         }
-        Ok((connection, ClientOptions::new(namespace).build(), tls))
+        Ok(Loaded {
+            connection,
+            client: ClientOptions::new(namespace).build(),
+            tls,
+            credentials,
+        })
     }
 
-    /// A flag is the same as its variable, and wins.
-    fn apply_to(&self, env: &mut HashMap<String, String>) {
+    /// Sets the variable of every flag that is given, because a flag wins. Returns these variables,
+    /// each with its flag.
+    fn apply_to(&self, env: &mut HashMap<String, String>) -> HashMap<&'static str, &'static str> {
         let flags = [
-            ("TEMPORAL_ADDRESS", &self.address),
-            ("TEMPORAL_NAMESPACE", &self.namespace),
-            ("TEMPORAL_PROFILE", &self.profile),
-            ("TEMPORAL_TLS_CLIENT_CERT_PATH", &self.tls_cert_path),
-            ("TEMPORAL_TLS_CLIENT_KEY_PATH", &self.tls_key_path),
-            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &self.tls_ca_path),
-            ("TEMPORAL_TLS_SERVER_NAME", &self.tls_server_name),
+            ("--address", "TEMPORAL_ADDRESS", &self.address),
+            ("--namespace", "TEMPORAL_NAMESPACE", &self.namespace),
+            ("--profile", "TEMPORAL_PROFILE", &self.profile),
+            (
+                "--tls-cert-path",
+                "TEMPORAL_TLS_CLIENT_CERT_PATH",
+                &self.tls_cert_path,
+            ),
+            (
+                "--tls-key-path",
+                "TEMPORAL_TLS_CLIENT_KEY_PATH",
+                &self.tls_key_path,
+            ),
+            (
+                "--tls-ca-path",
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+                &self.tls_ca_path,
+            ),
+            (
+                "--tls-server-name",
+                "TEMPORAL_TLS_SERVER_NAME",
+                &self.tls_server_name,
+            ),
         ];
-        for (name, value) in flags {
-            let Some(value) = value else { continue };
-            env.insert(name.to_owned(), value.clone());
+        let mut given = HashMap::new();
+        for (flag, variable, value) in flags {
+            let Some(value) = value.as_ref().filter(|value| !value.trim().is_empty()) else {
+                continue;
+            };
+            given.insert(variable, flag);
+            env.insert(variable.to_owned(), value.clone());
             // A file wins over its contents: the SDK takes both for a contradiction.
-            if let Some(file) = name.strip_suffix("_PATH") {
+            if let Some(file) = variable.strip_suffix("_PATH") {
                 env.remove(&format!("{file}_DATA"));
             }
+        }
+        given
+    }
+}
+
+/// Everything that [`ConnectionArgs`] says about a connection.
+pub(crate) struct Loaded {
+    pub(crate) connection: ConnectionOptions,
+    client: ClientOptions,
+    tls: Tls,
+    credentials: Credentials,
+}
+
+/// Where settings come from, in the words of errors.
+struct Origins {
+    /// Variables that stand for a flag, and that flag.
+    flags: HashMap<&'static str, &'static str>,
+    variables: BTreeSet<String>,
+    /// `profile … of …`.
+    profile: String,
+}
+
+impl Origins {
+    fn new(flags: HashMap<&'static str, &'static str>, env: &HashMap<String, String>) -> Self {
+        Self {
+            flags,
+            variables: env.keys().cloned().collect(),
+            profile: "temporal.toml".to_owned(),
+        }
+    }
+
+    /// The flag, the variable, or else the key in the profile.
+    fn of(&self, variable: &str, key: &str) -> String {
+        match self.flags.get(variable) {
+            Some(flag) => (*flag).to_owned(),
+            None if self.variables.contains(variable) => variable.to_owned(),
+            None => format!("`{key}` in {}", self.profile),
+        }
+    }
+
+    /// As [`Origins::of`], with a word for the setting before it.
+    fn named(&self, what: &str, variable: &str, key: &str) -> String {
+        format!("{what} from {}", self.of(variable, key))
+    }
+
+    fn of_header(&self, header: &str) -> String {
+        let variable = self.variables.iter().find(|variable| {
+            let name = variable.strip_prefix("TEMPORAL_GRPC_META_");
+            name.is_some_and(|name| name.to_lowercase().replace('_', "-") == header)
+        });
+        match variable {
+            Some(variable) => variable.clone(),
+            None => format!("`grpc_meta` in {}", self.profile),
         }
     }
 }
 
-async fn connect(
-    loaded: anyhow::Result<(ConnectionOptions, ClientOptions, Tls)>,
-) -> anyhow::Result<Client> {
-    let (connection, client, tls) = loaded?;
+/// What the server may reject, and where it comes from.
+struct Credentials {
+    /// `the API key in …`; none if there are no credentials at all.
+    held: Option<String>,
+    /// The same, for what must not cross a network without TLS.
+    secret: Option<String>,
+    namespace: String,
+}
+
+impl Credentials {
+    fn new(profile: &ClientConfigProfile, origins: &Origins) -> anyhow::Result<Self> {
+        let key = profile.api_key.is_some();
+        let key = key.then(|| origins.named("the API key", "TEMPORAL_API_KEY", "api_key"));
+        let header = SECRET_HEADERS
+            .iter()
+            .find(|name| profile.grpc_meta.contains_key(**name))
+            .map(|name| format!("the header `{name}` from {}", origins.of_header(name)));
+        if let (Some(key), Some(header)) = (&key, &header)
+            && profile.grpc_meta.contains_key(AUTHORIZATION)
+        {
+            bail!("{header} would replace {key}, which is sent as that header; unset one of them");
+        }
+        let secret = key.or(header);
+        let certificate = profile
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.client_cert.as_ref());
+        let certificate = certificate.map(|_| "the client certificate".to_owned());
+        Ok(Self {
+            held: secret.clone().or(certificate),
+            secret,
+            namespace: profile
+                .namespace
+                .clone()
+                .unwrap_or_else(|| "default".to_owned()),
+        })
+    }
+
+    /// What to do about an error, if it is that the server does not accept the credentials.
+    fn rejected(&self, status: &Status) -> Option<String> {
+        if !matches!(
+            status.code(),
+            Code::Unauthenticated | Code::PermissionDenied
+        ) {
+            return None;
+        }
+        Some(match &self.held {
+            Some(held) => format!(
+                "the server rejected {held}: check that it is complete, has not expired, and may use the namespace {}",
+                self.namespace
+            ),
+            None => "the server asks for credentials, and none are set: set TEMPORAL_API_KEY, or a client certificate"
+                .to_owned(),
+        })
+    }
+}
+
+/// What to do about an error of a call, if it is that the server does not accept this process's
+/// credentials. A server may let any client connect, and look at the credentials later.
+pub(crate) fn rejected(status: &Status) -> Option<String> {
+    CREDENTIALS.get()?.rejected(status)
+}
+
+async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
+    let Loaded {
+        connection,
+        client,
+        tls,
+        credentials,
+    } = loaded?;
     let (host, has_tls) = (address(&connection), connection.tls_options.is_some());
     let local = is_loopback(&connection);
     // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Client::connect(connection, client));
     let (reason, advice) = match connecting.await {
-        Ok(Ok(client)) => return Ok(client),
+        Ok(Ok(client)) => {
+            CREDENTIALS.get_or_init(|| credentials);
+            return Ok(client);
+        }
         Ok(Err(error)) => {
             let error = source(&error);
-            match tls.explain(error, has_tls) {
-                Some((reason, advice)) => (reason, Some(advice)),
-                None => (root_cause(error, &host), None),
+            let status = error.downcast_ref::<Status>();
+            if let Some((status, advice)) = status.and_then(|s| Some((s, credentials.rejected(s)?)))
+            {
+                (
+                    format!("{:?}: {}", status.code(), status.message()),
+                    Some(advice),
+                )
+            } else if let Some((reason, advice)) = tls.explain(error, has_tls) {
+                (reason, Some(advice.to_owned()))
+            } else {
+                (root_cause(error, &host), None)
             }
         }
         Err(_) => (
@@ -213,7 +399,7 @@ async fn connect(
             None,
         ),
     };
-    let advice = advice.unwrap_or(match (has_tls, local) {
+    let advice = advice.unwrap_or_else(|| match (has_tls, local) {
         (true, _) => {
             "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate"
         }
@@ -223,7 +409,7 @@ async fn connect(
         (false, false) => {
             "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)"
         }
-    });
+    }.to_owned());
     let on = if has_tls { "on" } else { "off" };
     bail!(
         "cannot connect to Temporal at {host} (TLS {on}): {reason}; {advice}; set now: {}",
@@ -231,8 +417,6 @@ async fn connect(
     )
 }
 
-/// The `TEMPORAL_*` variables that are not empty: compose files and CI pass empty ones, which the
-/// SDK takes for an address or a key.
 fn environment() -> anyhow::Result<HashMap<String, String>> {
     let mut env = HashMap::new();
     for (name, value) in std::env::vars_os() {
@@ -242,15 +426,13 @@ fn environment() -> anyhow::Result<HashMap<String, String>> {
         let value = value
             .into_string()
             .map_err(|_| anyhow!("{name} is not UTF-8"))?;
-        if !value.is_empty() {
-            env.insert(name.to_owned(), value);
-        }
+        env.insert(name.to_owned(), value);
     }
     Ok(env)
 }
 
 fn refuse_dropped(env: &HashMap<String, String>) -> anyhow::Result<()> {
-    let off = |value: &str| ["0", "false"].contains(&value.to_lowercase().as_str());
+    let off = |value: &str| ["0", "false"].contains(&value.trim().to_lowercase().as_str());
     for (name, instead) in DROPPED {
         if env.get(name).is_some_and(|value| !off(value)) {
             bail!("{name} is set, but would be ignored: {instead}; unset it");
@@ -262,29 +444,218 @@ fn refuse_dropped(env: &HashMap<String, String>) -> anyhow::Result<()> {
         bail!("TEMPORAL_TLS is neither true nor false: `{value}`");
     }
     if let Some(file) = env.get("TEMPORAL_CONFIG_FILE")
-        && !std::path::Path::new(file).is_file()
+        && !Path::new(file).is_file()
     {
         bail!("TEMPORAL_CONFIG_FILE names no file: {file}");
     }
     Ok(())
 }
 
+/// Reads the profile from the file that there is, if there is one, with the variables on top.
+fn load_profile(
+    env: &HashMap<String, String>,
+    origins: &mut Origins,
+) -> anyhow::Result<ClientConfigProfile> {
+    let file = match env.get("TEMPORAL_CONFIG_FILE") {
+        Some(file) => Some(PathBuf::from(file)),
+        None => dirs::config_dir()
+            .map(|folder| folder.join("temporalio/temporal.toml"))
+            .filter(|file| file.exists()),
+    };
+    let text = match &file {
+        Some(file) => {
+            let name = env.get("TEMPORAL_PROFILE").map_or("default", |name| name);
+            origins.profile = format!("profile `{name}` of {}", file.display());
+            config_file::read(file)?
+        }
+        None => String::new(),
+    };
+    let options = LoadClientConfigProfileOptions::builder()
+        .config_source(DataSource::Data(text.into_bytes()))
+        .build();
+    // The SDK's error is neither Send nor Sync, so `?` cannot carry it.
+    load_client_config_profile(options, Some(env))
+        .map_err(|error| match error {
+            // It quotes the file.
+            ConfigError::LoadError(_) => anyhow!("the SDK does not accept the file"),
+            other => anyhow!("{other}"),
+        })
+        .with_context(|| {
+            let file = file.map_or("temporal.toml".to_owned(), |file| {
+                file.display().to_string()
+            });
+            format!("cannot load the connection settings from TEMPORAL_* and {file}")
+        })
+}
+
+/// Trims every setting, and refuses the characters that would break one in silence: the SDK sends no
+/// API key at all if it has a line feed in it.
+fn tidy_profile(profile: &mut ClientConfigProfile, origins: &Origins) -> anyhow::Result<()> {
+    let mut texts = vec![
+        (
+            &mut profile.address,
+            "the address",
+            "TEMPORAL_ADDRESS",
+            "address",
+        ),
+        (
+            &mut profile.namespace,
+            "the namespace",
+            "TEMPORAL_NAMESPACE",
+            "namespace",
+        ),
+        (
+            &mut profile.api_key,
+            "the API key",
+            "TEMPORAL_API_KEY",
+            "api_key",
+        ),
+    ];
+    let mut files = Vec::new();
+    if let Some(tls) = &mut profile.tls {
+        texts.push((
+            &mut tls.server_name,
+            "the server name",
+            "TEMPORAL_TLS_SERVER_NAME",
+            "server_name",
+        ));
+        files = vec![
+            (
+                &mut tls.client_cert,
+                "TEMPORAL_TLS_CLIENT_CERT_PATH",
+                "client_cert_path",
+            ),
+            (
+                &mut tls.client_key,
+                "TEMPORAL_TLS_CLIENT_KEY_PATH",
+                "client_key_path",
+            ),
+            (
+                &mut tls.server_ca_cert,
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+                "server_ca_cert_path",
+            ),
+        ];
+    }
+    for (text, what, variable, key) in texts {
+        let Some(value) = text.take() else { continue };
+        let name = || origins.named(what, variable, key);
+        let value = tidy(&value, name)?;
+        if key == "api_key" {
+            refuse(&value, |c| !c.is_ascii(), name)?;
+        }
+        *text = Some(value).filter(|value| !value.is_empty());
+    }
+    for (file, variable, key) in files {
+        let Some(DataSource::Path(path)) = file else {
+            continue;
+        };
+        let origin = || origins.of(variable, key);
+        // Before anything quotes it.
+        ensure!(
+            !path.contains("-----BEGIN"),
+            "{} takes the path of a file, and was given what is in the file; there is a setting with `data` in its name for that",
+            origin()
+        );
+        *path = tidy(path, || format!("the path from {}", origin()))?;
+    }
+    for (name, value) in &mut profile.grpc_meta {
+        let origin = origins.of_header(name);
+        ensure!(
+            AsciiMetadataKey::from_bytes(name.as_bytes()).is_ok(),
+            "a header from {origin} has a name that cannot be sent; use letters, digits, - and _, and no -bin at the end"
+        );
+        let what = || format!("the header `{name}` from {origin}");
+        *value = tidy(value, what)?;
+        refuse(value, |c| !c.is_ascii(), what)?;
+    }
+    Ok(())
+}
+
+/// The value without the white space around it, which is usual after a file has been read.
+///
+/// # Errors
+/// If there is a control character inside.
+fn tidy(value: &str, what: impl Fn() -> String) -> anyhow::Result<String> {
+    let value = value.trim();
+    refuse(value, |c| c.is_control() || c == '\u{feff}', what)?;
+    Ok(value.to_owned())
+}
+
+/// Names the character and its place, and nothing of what is around it.
+fn refuse(
+    value: &str,
+    is_bad: impl Fn(char) -> bool,
+    what: impl Fn() -> String,
+) -> anyhow::Result<()> {
+    let Some((index, c)) = value.chars().enumerate().find(|(_, c)| is_bad(*c)) else {
+        return Ok(());
+    };
+    let name = match c {
+        '\n' => "a line feed",
+        '\r' => "a carriage return",
+        '\t' => "a tab",
+        '\u{feff}' => "a byte-order mark",
+        c if c.is_control() => "a control character",
+        _ => "a character outside ASCII",
+    };
+    bail!(
+        "{} has {name} (U+{:04X}) as character {}; remove it",
+        what(),
+        u32::from(c),
+        index + 1
+    )
+}
+
+/// What an address stands for: `host:port`, `http://…` or `https://…`. The SDK takes every other
+/// scheme for no TLS, and sends an API key all the same.
+fn target(address: &str, what: &str, wants_tls: bool) -> anyhow::Result<Url> {
+    // Not quoted: what stands before an @ may be a password.
+    ensure!(
+        !address.contains('@'),
+        "{what} has a user name before an @, which Temporal does not use; write host:port alone, and set TEMPORAL_API_KEY if the server wants a key"
+    );
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme.to_lowercase()), rest),
+        None => (None, address),
+    };
+    let scheme = match scheme.as_deref() {
+        None if wants_tls => "https",
+        None => "http",
+        Some(known @ ("http" | "https")) => known,
+        Some(other) => bail!(
+            "{what} has the scheme `{other}`, which the Rust client does not know; write host:port, https://host:port (with TLS) or http://host:port (without)"
+        ),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    ensure!(
+        !rest.contains(['/', '\\', '?', '#', ' ']),
+        "{what} has more in it than a host and a port; write host:port alone"
+    );
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    ensure!(
+        host.starts_with('[') || !host.contains(':'),
+        "{what} is neither host:port nor a URL: `{rest}`; write an IPv6 address in brackets, as in [::1]:7233"
+    );
+    match port {
+        None if address.contains("://") => {}
+        None => bail!("{what} has no port: `{rest}`; Temporal's is usually 7233"),
+        Some(port) => ensure!(
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+            "{what} has no valid port: `{rest}`; Temporal's is usually 7233"
+        ),
+    }
+    Url::parse(&format!("{scheme}://{rest}"))
+        .with_context(|| format!("{what} has no valid host: `{rest}`"))
+}
+
 fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
     if profile.codec.is_some() {
         bail!(
             "the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code"
-        );
-    }
-    let has_port = |address: &str| match address.rsplit_once(':') {
-        Some((_, port)) => port.parse::<u16>().is_ok(),
-        None => false,
-    };
-    if let Some(address) = &profile.address
-        && !(address.contains("://") || has_port(address))
-    {
-        bail!(
-            "the address has no port: `{address}` (TEMPORAL_ADDRESS, --address or temporal.toml); \
-             Temporal's is usually 7233"
         );
     }
     let Some(tls) = &profile.tls else {
@@ -308,8 +679,12 @@ fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
 
 /// `http://` wins over everything in the transport: certificates are not used, and an API key
 /// crosses the network for all to read.
-fn refuse_plaintext(connection: &ConnectionOptions, has_tls_settings: bool) -> anyhow::Result<()> {
-    if connection.target.scheme() != "http" {
+fn refuse_plaintext(
+    connection: &ConnectionOptions,
+    credentials: &Credentials,
+    has_tls_settings: bool,
+) -> anyhow::Result<()> {
+    if connection.target.scheme() == "https" {
         return Ok(());
     }
     let host = address(connection);
@@ -318,9 +693,11 @@ fn refuse_plaintext(connection: &ConnectionOptions, has_tls_settings: bool) -> a
             "TLS is configured, but the address of {host} begins with http://, which turns it off; write https:// or {host} alone"
         );
     }
-    if connection.api_key.is_some() && !is_loopback(connection) {
+    if let Some(secret) = &credentials.secret
+        && !is_loopback(connection)
+    {
         bail!(
-            "an API key is set, but {host} would be spoken to without TLS; write https:// or {host} alone, and unset TEMPORAL_TLS"
+            "{secret} would cross the network to {host} without TLS; write https://{host}, and unset TEMPORAL_TLS if it is false"
         );
     }
     Ok(())
@@ -388,8 +765,11 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        let (connection, client, _) = args.load_from(env)?;
-        Ok((connection.target.to_string(), client.namespace))
+        let loaded = args.load_from(env)?;
+        Ok((
+            loaded.connection.target.to_string(),
+            loaded.client.namespace,
+        ))
     }
 
     /// A flag wins over its variable; with neither, the defaults.
@@ -434,7 +814,7 @@ mod tests {
         let loaded = args.load_from(env);
         std::fs::remove_file(file)?;
         let ca = loaded?
-            .0
+            .connection
             .tls_options
             .and_then(|tls| tls.server_root_ca_cert);
         assert_eq!(ca, Some(pem.into_bytes()));
@@ -472,7 +852,7 @@ mod tests {
             (&[("TEMPORAL_API_KEY", "k")], "https", GrpcCompression::None),
         ];
         for (variables, scheme, compression) in cases {
-            let (connection, ..) = none.load_from(env(variables))?;
+            let connection = none.load_from(env(variables))?.connection;
             assert_eq!(connection.target.scheme(), scheme, "{variables:?}");
             assert_eq!(
                 connection.tls_options.is_some(),

@@ -1,5 +1,6 @@
 //! Errors for people: one line on stderr, the real reason in it, exit status 1.
 
+use crate::connection;
 use std::{error::Error, fmt};
 use temporalio_client::{errors::WorkflowGetResultError, tonic};
 use temporalio_common::error::IncomingError;
@@ -31,6 +32,7 @@ impl fmt::Debug for MainError {
 /// chain of causes instead, and names the types of application failures.
 pub fn describe(error: &(dyn Error + 'static)) -> String {
     let mut parts = Vec::new();
+    let mut advice = None;
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(WorkflowGetResultError::Failed(failure)) = error.downcast_ref() {
@@ -38,7 +40,9 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
             push_failure(&mut parts, failure);
             break;
         }
-        let text = match error.downcast_ref::<tonic::Status>() {
+        let status = error.downcast_ref::<tonic::Status>();
+        advice = advice.or_else(|| connection::rejected(status?));
+        let text = match status {
             Some(status) if status.message().is_empty() => status.code().to_string(),
             Some(status) => status.message().to_owned(),
             None => error.to_string(),
@@ -46,7 +50,10 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
         push(&mut parts, text);
         next = error.source();
     }
-    let line = parts.join(": ");
+    let mut line = parts.join(": ");
+    if let Some(advice) = advice {
+        line = format!("{}; {advice}", line.trim_end_matches('.'));
+    }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

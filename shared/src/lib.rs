@@ -19,6 +19,7 @@
 
 #[cfg(feature = "codec")]
 pub mod codec;
+mod config_file;
 mod connection;
 mod failure;
 #[cfg(feature = "http-client")]

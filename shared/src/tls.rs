@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
-use temporalio_client::{ConnectionOptions, envconfig::DataSource};
+use temporalio_client::{ConnectionOptions, Url, envconfig::DataSource};
 use temporalio_common::envconfig::ClientConfigTLS;
 
 const SET_CLIENT: &str = "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH, or --tls-cert-path and --tls-key-path";
@@ -40,8 +40,11 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Reads and checks the certificates that a profile names.
-    pub(crate) fn read(profile: Option<&mut ClientConfigTLS>) -> anyhow::Result<Self> {
+    /// Reads and checks the certificates that a profile names, for a connection to `target`.
+    pub(crate) fn read(
+        profile: Option<&mut ClientConfigTLS>,
+        target: &Url,
+    ) -> anyhow::Result<Self> {
         let mut this = Self::default();
         let Some(profile) = profile.filter(|tls| tls.disabled != Some(true)) else {
             return Ok(this);
@@ -64,16 +67,25 @@ impl Tls {
             return Ok(this);
         };
         let (name, pair) = read_pair(cert, key)?;
-        this.client = Some(name);
         if let (DataSource::Path(_), DataSource::Path(_)) = (cert, key) {
-            this.files = Some(Arc::new(ClientFiles {
-                cert: cert.clone(),
-                key: key.clone(),
-                last: Mutex::new(Arc::new(pair)),
-            }));
-            // The SDK takes one or the other.
-            (profile.client_cert, profile.client_key) = (None, None);
+            // The SDK's connector for certificates that are read again looks the host up with the
+            // brackets of an IPv6 address still around it, in vain (1.1.1).
+            if target.host_str().is_some_and(|host| host.starts_with('[')) {
+                tracing::warn!(
+                    "the {name} is read only once, because the address is an IPv6 literal; give a \
+                     host name to replace the certificate without a restart"
+                );
+            } else {
+                this.files = Some(Arc::new(ClientFiles {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                    last: Mutex::new(Arc::new(pair)),
+                }));
+                // The SDK takes one or the other.
+                (profile.client_cert, profile.client_key) = (None, None);
+            }
         }
+        this.client = Some(name);
         Ok(this)
     }
 
@@ -249,21 +261,41 @@ struct Pem {
 
 impl Pem {
     fn read(source: &DataSource, what: &str, variable: &str) -> anyhow::Result<Self> {
-        match source {
+        let (name, bytes) = match source {
             DataSource::Path(path) => {
                 let name = format!("{what} {path}");
                 let read = std::fs::read(path);
                 let bytes = read.with_context(|| format!("cannot read the {name}"))?;
-                Ok(Self { name, bytes })
+                (name, bytes)
             }
             DataSource::Data(bytes) => {
                 let set = std::env::var_os(variable).is_some();
                 let name = format!("{what} in {}", if set { variable } else { "temporal.toml" });
-                let bytes = bytes.clone();
-                Ok(Self { name, bytes })
+                (name, bytes.clone())
             }
             _ => bail!("the {what} is neither a file nor data"),
+        };
+        // A reader of PEM passes over all that is not a section, and a section whose first line does
+        // not begin the line: the first certificate of a chain, or of a bundle of CAs, would be
+        // missing, and the next one taken for it.
+        match &*bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => bail!("the {name} is UTF-16; save it as UTF-8"),
+            [0xef, 0xbb, 0xbf, ..] => bail!(
+                "the {name} begins with a byte-order mark (U+FEFF), which PEM does not allow; save it as UTF-8 without one"
+            ),
+            _ => {}
         }
+        let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
+        let hidden = lines.find(|line| {
+            let begin = b"-----BEGIN ";
+            !line.starts_with(begin) && line.windows(begin.len()).any(|window| window == begin)
+        });
+        if hidden.is_some() {
+            bail!(
+                "the {name} has something before -----BEGIN on the same line; begin a line with it"
+            );
+        }
+        Ok(Self { name, bytes })
     }
 
     /// One at least: a chain, or a bundle of CAs.
@@ -294,6 +326,7 @@ fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, Cer
             key.name
         )
     })?;
+    let kind = kind(&private);
     match CertifiedKey::from_der(chain, private, &default_provider()) {
         Ok(pair) => Ok((cert.name, pair)),
         Err(rustls::Error::InconsistentKeys(_)) => bail!(
@@ -301,11 +334,52 @@ fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, Cer
             key.name,
             cert.name
         ),
+        Err(rustls::Error::InvalidCertificate(_)) => bail!("the {} is not X.509 v3", cert.name),
         Err(_) => bail!(
-            "the {} or the {} is of a kind that TLS cannot use here; give an X.509 v3 certificate, and an RSA, ECDSA or Ed25519 key",
-            cert.name,
+            "the {} is {kind}, and cannot be used for TLS here; give an RSA key of 2048 to 4096 bits, an ECDSA key on P-256 or P-384, or an Ed25519 key, with a certificate for it",
             key.name
         ),
+    }
+}
+
+/// What a private key is that the TLS library does not take, by the object identifiers in it.
+fn kind(key: &PrivateKeyDer<'_>) -> &'static str {
+    const RSA: &str = "an RSA key of less than 2048 or more than 4096 bits, or damaged";
+    const CURVE: &str = "an ECDSA key on an unusual curve";
+    let kinds: [(&[u8], &str); 10] = [
+        (
+            &[0x2b, 0x81, 0x04, 0x00, 0x23],
+            "an ECDSA key on the curve P-521",
+        ),
+        (
+            &[0x2b, 0x81, 0x04, 0x00, 0x0a],
+            "an ECDSA key on the curve secp256k1",
+        ),
+        (
+            &[0x2b, 0x81, 0x04, 0x00, 0x21],
+            "an ECDSA key on the curve P-224",
+        ),
+        (&[0x2b, 0x81, 0x04, 0x00, 0x22], "a damaged ECDSA key"),
+        (
+            &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+            "a damaged ECDSA key",
+        ),
+        (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], CURVE),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "an Ed448 key"),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x6e], "an X25519 key"),
+        (
+            &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a],
+            "an RSA-PSS key",
+        ),
+        (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], RSA),
+    ];
+    let der = key.secret_der();
+    let has = |id: &[u8]| der.windows(id.len()).any(|window| window == id);
+    match (kinds.iter().find(|(id, _)| has(id)), key) {
+        (Some((_, kind)), _) => kind,
+        (None, PrivateKeyDer::Pkcs1(_)) => RSA,
+        (None, PrivateKeyDer::Sec1(_)) => CURVE,
+        (None, _) => "of an unknown kind, or damaged",
     }
 }
 
@@ -424,7 +498,7 @@ mod tests {
                 tls_key_path: Some(self.path("key")),
                 ..ConnectionArgs::default()
             };
-            Ok(args.load_from(Default::default())?.0)
+            Ok(args.load_from(Default::default())?.connection)
         }
     }
 

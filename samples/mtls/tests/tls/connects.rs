@@ -3,14 +3,14 @@
 use crate::pki::{Folder, Gateway, STARTER, WORKER, command, pki, run};
 use anyhow::ensure;
 use shared::testing::TestEnv;
-use std::process::Stdio;
+use std::{io::Write, net::TcpListener, process::Stdio};
 use temporalio_common::envconfig::{
     DataSource, LoadClientConfigProfileOptions, load_client_config_profile,
 };
 use tokio::process::Command;
 
-/// What a starter says that has come through: the server's own answer.
-async fn comes_through(mut starter: Command) -> anyhow::Result<()> {
+/// Fails unless a starter comes through, and says the server's own answer. Returns all that it says.
+async fn comes_through(mut starter: Command) -> anyhow::Result<String> {
     starter.env("TEMPORAL_NAMESPACE", "nope");
     let output = run(starter).await?;
     let stderr = String::from_utf8(output.stderr)?;
@@ -18,7 +18,7 @@ async fn comes_through(mut starter: Command) -> anyhow::Result<()> {
         stderr.ends_with("Namespace nope is not found.\n"),
         "{stderr}"
     );
-    Ok(())
+    Ok(stderr)
 }
 
 /// Worker and starter, each by flags alone, do the sample's work through the gateway.
@@ -97,6 +97,45 @@ async fn by_profile() -> anyhow::Result<()> {
             )
             .args(["--profile", "local", "--address", &address]);
         comes_through(starter).await?;
+    }
+    Ok(())
+}
+
+/// An IPv6 address in brackets, with a certificate from files or variables; and that one from files
+/// is not read again then, which is said.
+#[tokio::test]
+async fn by_an_ipv6_address() -> anyhow::Result<()> {
+    if TcpListener::bind("[::1]:0").is_err() {
+        // Not by a macro, which the test harness would swallow.
+        writeln!(std::io::stderr(), "SKIPPED: this machine has no IPv6")?;
+        return Ok(());
+    }
+    let (folder, ca) = pki()?;
+    ca.issue(&folder, "server", &["::1", "inside"], -1..1)?;
+    let gateway = Gateway::start(&folder, "ca.pem", "[::1]:0").await?;
+    let url = format!("https://{}", gateway.address);
+    let warning = format!(
+        "the client certificate {} is read only once",
+        folder.file("client.pem")
+    );
+    for address in [&gateway.address, &url] {
+        for name in [None, Some("inside")] {
+            let mut by_files = command(STARTER);
+            by_files.args(folder.flags("ca.pem", Some("client")));
+            let mut by_data = command(STARTER);
+            by_data
+                .args(folder.flags("ca.pem", None))
+                .env("TEMPORAL_TLS_CLIENT_CERT_DATA", folder.read("client.pem")?)
+                .env("TEMPORAL_TLS_CLIENT_KEY_DATA", folder.read("client.key")?);
+            for (mut starter, warns) in [(by_files, true), (by_data, false)] {
+                starter.args(["--address", address]);
+                if let Some(name) = name {
+                    starter.args(["--tls-server-name", name]);
+                }
+                let said = comes_through(starter).await?;
+                ensure!(said.contains(&warning) == warns, "{said}");
+            }
+        }
     }
     Ok(())
 }

@@ -139,6 +139,136 @@ async fn certificates() -> anyhow::Result<()> {
     refused(&folder, &gateway.address, &flags, &[words]).await
 }
 
+/// Keys that the TLS library cannot use, as OpenSSL makes them, are called what they are.
+#[tokio::test]
+async fn kinds_of_keys() -> anyhow::Result<()> {
+    let (folder, _) = pki()?;
+    folder.write("odd.pem", &folder.read("client.pem")?)?;
+    for (label, base64, words) in [
+        (
+            "PRIVATE KEY",
+            "MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIAYcCWeUuS/xV2VmYJ48HOwIyMgWRl\
+                 He627lbkQrWekS1+NLUcQiQ0zQbrDQXY5buuu91gafeYsLM5qwGbK1cIA5KhgYkDgYYABAGSWTCc\
+                 w1d7WDIA4D6262XBIZ2Y6EvhnEu3wvXCOKLaGh5NAheiN/5QLcs+iLvP3lxVYz1poutlFOWJJoN4\
+                 KXMZCwF0AquLbuRjHsYVoZo/aKNTWnQByuoTBR2PPQWk3qbY9EsMM2eFAHIdciCKVzioysXe/Fzc\
+                 UibQ1UIS9pSyClAfDg==",
+            "is an ECDSA key on the curve P-521, and cannot be used for TLS here; give an RSA key",
+        ),
+        (
+            "EC PRIVATE KEY",
+            "MIHcAgEBBEIAYcCWeUuS/xV2VmYJ48HOwIyMgWRlHe627lbkQrWekS1+NLUcQiQ0zQbrDQXY5buu\
+                 u91gafeYsLM5qwGbK1cIA5KgBwYFK4EEACOhgYkDgYYABAGSWTCcw1d7WDIA4D6262XBIZ2Y6Evh\
+                 nEu3wvXCOKLaGh5NAheiN/5QLcs+iLvP3lxVYz1poutlFOWJJoN4KXMZCwF0AquLbuRjHsYVoZo/\
+                 aKNTWnQByuoTBR2PPQWk3qbY9EsMM2eFAHIdciCKVzioysXe/FzcUibQ1UIS9pSyClAfDg==",
+            "is an ECDSA key on the curve P-521",
+        ),
+        (
+            "PRIVATE KEY",
+            "MIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQgNWtrSCNvcSY29WW+un6+bQjYnF0ESw3D\
+                 aPSdOCBrreOhRANCAARc4qkN/sFjIjn5eHKl7JsdlyKza2RiV9e+li+cw0rNW1qBLCgpfkd2y7d0\
+                 54Bb3Mqi3puVQGUXVZuTrwps5EAv",
+            "is an ECDSA key on the curve secp256k1",
+        ),
+        (
+            "PRIVATE KEY",
+            "MIGIAgEAMBQGByqGSM49AgEGCSskAwMCCAEBBwRtMGsCAQEEIHkdQ6VZ5L1j3qq6SgVb90S/lFWv\
+                 O94Tc2+BSLBVsHLuoUQDQgAEEK2dwwS1EZzQWAQ+Uiauo+UDoTPRfIIwAetan7E5XFU8dHTM8C4g\
+                 ZFnd4PUmgJoeUvG1M14huMahdKJL5tiStw==",
+            "is an ECDSA key on an unusual curve",
+        ),
+        (
+            "PRIVATE KEY",
+            "MEcCAQAwBQYDK2VxBDsEObBD6RwK/C3Cp+3e/zOdHYvmj4bLZUVVvwszhqwLJqPzTHPIfXCvxI60\
+                 4OSxRXP/saKWx+mV0TFb3A==",
+            "is an Ed448 key",
+        ),
+        (
+            "PRIVATE KEY",
+            "MIIBVgIBADANBgkqhkiG9w0BAQEFAASCAUAwggE8AgEAAkEA1h+9Asum6EhSo/8O9VvkzJXFsNwb\
+                 foO8QEkdkMgLKjIgQXAl6URIxqWk4Of2s8G0deYo66Bn+SZ929kjqdt5uQIDAQABAkEAh5ilu0V4\
+                 NxTFsLDuqhY9eAlInc1lY+LMrfEfVfY4i8j18UTPtW6em9OisbLqI+qZp0qlR07fhziKEdT1u6GY\
+                 4QIhAO1EwH4MsLK9XKvKIbcRCTCNe6WPGZHwEMlLxmT/+zVFAiEA5wc6u/gSt1Fty4Vmh1gULhTs\
+                 3BmZT7ZapcGizcKXN+UCIEDdw/ZyB7jF9ljs6OzAlo+UjpJDngz84cn2kmW4afg1AiEAgZseqiDr\
+                 bwgxjkGSWU9iUs/OaVO7HGryw5az3LbT2rkCIQCPoir3MivPNR1eMIyuCyiyXAt1a1phDztq8I9+\
+                 xoR/Qg==",
+            "is an RSA key of less than 2048 or more than 4096 bits, or damaged",
+        ),
+    ] {
+        let key = format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
+        folder.write("odd.key", &key)?;
+        let words = format!("the client key {{}}odd.key {words}");
+        let flags = folder.flags("ca.pem", Some("odd"));
+        refused(&folder, "localhost:1", &flags, &[&words]).await?;
+    }
+    Ok(())
+}
+
+/// A byte-order mark, or an indent, hides the first section of a PEM from all who read it: of a
+/// chain the second certificate would count as the first, and a bundle of CAs would lack one.
+#[tokio::test]
+async fn hidden_sections() -> anyhow::Result<()> {
+    let (folder, _) = pki()?;
+    let (ca, client, key) = (
+        folder.read("ca.pem")?,
+        folder.read("client.pem")?,
+        folder.read("client.key")?,
+    );
+    let mark = "begins with a byte-order mark (U+FEFF), which PEM does not allow; save it as UTF-8 without one";
+    let indent = "has something before -----BEGIN on the same line; begin a line with it";
+    for (name, content, words) in [
+        (
+            "chain.pem",
+            format!("\u{feff}{client}{ca}"),
+            format!("the client certificate {{}}chain.pem {mark}"),
+        ),
+        (
+            "chain.key",
+            format!("\u{feff}{key}"),
+            format!("the client key {{}}chain.key {mark}"),
+        ),
+        (
+            "cas.pem",
+            format!("\u{feff}{ca}{client}"),
+            format!("the server CA certificate {{}}cas.pem {mark}"),
+        ),
+        (
+            "chain.pem",
+            format!("  {client}{ca}"),
+            format!("the client certificate {{}}chain.pem {indent}"),
+        ),
+        (
+            "cas.pem",
+            format!("{client}\r  {ca}"),
+            format!("the server CA certificate {{}}cas.pem {indent}"),
+        ),
+    ] {
+        folder.write("cas.pem", &ca)?;
+        folder.write("chain.pem", &(client.clone() + &ca))?;
+        folder.write("chain.key", &key)?;
+        folder.write(name, &content)?;
+        let flags = folder.flags("cas.pem", Some("chain"));
+        refused(&folder, "localhost:1", &flags, &[&words]).await?;
+    }
+    let utf16 = client.encode_utf16().flat_map(u16::to_le_bytes);
+    let utf16 = [0xff, 0xfe].into_iter().chain(utf16).collect::<Vec<u8>>();
+    std::fs::write(folder.file("chain.pem"), utf16)?;
+    let flags = folder.flags("ca.pem", Some("chain"));
+    let words = "the client certificate {}chain.pem is UTF-16; save it as UTF-8";
+    refused(&folder, "localhost:1", &flags, &[words]).await?;
+
+    let mut starter = command(STARTER);
+    starter
+        .env(
+            "TEMPORAL_TLS_CLIENT_CERT_DATA",
+            format!("\u{feff}{client}{ca}"),
+        )
+        .env("TEMPORAL_TLS_CLIENT_KEY_DATA", key);
+    let said = error(starter).await?;
+    let words = format!("the client certificate in TEMPORAL_TLS_CLIENT_CERT_DATA {mark}");
+    ensure!(said.contains(&words), "{said}");
+    Ok(())
+}
+
 /// The server's own certificate, out of date.
 #[tokio::test]
 async fn server_certificates() -> anyhow::Result<()> {
@@ -215,13 +345,15 @@ async fn no_secret_in_a_log() -> anyhow::Result<()> {
         .args(["--address", &gateway.address, "--namespace", "nope"])
         .args(folder.flags("ca.pem", Some("client")))
         .env("RUST_LOG", "trace")
-        .env("TEMPORAL_API_KEY", "an-api-key");
+        .env("TEMPORAL_API_KEY", "an-api-key")
+        .env("TEMPORAL_GRPC_META_COOKIE", "a-cookie");
     let log = String::from_utf8(run(starter).await?.stderr)?;
     ensure!(
         log.contains("TRACE") && log.contains("Namespace nope is not found."),
         "{log}"
     );
     ensure!(!log.contains("an-api-key"), "the API key in the log");
+    ensure!(!log.contains("a-cookie"), "a header in the log");
     for line in folder.read("client.key")?.lines() {
         ensure!(!log.contains(line), "the key in the log");
     }

@@ -8,9 +8,11 @@
     reason = "no workflow code in here"
 )]
 
+mod bouncer;
 mod certs;
 mod connects;
 mod errors;
 mod nginx;
 mod pki;
 mod rotation;
+mod settings;
