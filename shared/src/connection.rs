@@ -1,25 +1,24 @@
 //! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
 
 use crate::{
-    config_file,
+    settings::{self, Origins},
     tls::{Tls, causes},
 };
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
-    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, GrpcCompression, Url,
-    envconfig::{ClientConfigProfile, ConfigError, DataSource, LoadClientConfigProfileOptions},
+    Client, ClientOptions, ConnectionOptions, GrpcCompression,
+    envconfig::ClientConfigProfile,
     errors::ClientConnectError,
-    tonic::{Code, Status, metadata::AsciiMetadataKey},
+    tonic::{Code, Status},
 };
-use temporalio_common::{data_converters::DataConverter, envconfig::load_client_config_profile};
+use temporalio_common::data_converters::DataConverter;
 
 /// The longest that [`ConnectionArgs::connect`] takes. The SDK has no limit of its own: a host
 /// that drops packets, or a peer that accepts and says nothing, would hold it for ever.
@@ -27,7 +26,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 const DEFAULT_ADDRESS: &str = "localhost:7233";
 
-/// Headers that carry credentials, so they must not cross a network without TLS.
+/// Headers that carry credentials. They must not cross a network without TLS.
 const SECRET_HEADERS: [&str; 5] = [
     AUTHORIZATION,
     "api-key",
@@ -38,37 +37,8 @@ const SECRET_HEADERS: [&str; 5] = [
 
 const AUTHORIZATION: &str = "authorization";
 
-/// The credentials of this process's first connection, for errors that come after it.
+/// The credentials of this process's first connection, for errors that come after connecting.
 static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
-
-/// Variables that other SDKs or the CLI obey and the Rust client reads without effect, or not at
-/// all; each with what to do instead. Going on would mean less security than was asked for.
-const DROPPED: [(&str, &str); 6] = [
-    (
-        "TEMPORAL_CODEC_ENDPOINT",
-        "the Rust client has no remote codec; give it a payload codec in code",
-    ),
-    (
-        "TEMPORAL_CODEC_AUTH",
-        "the Rust client has no remote codec; give it a payload codec in code",
-    ),
-    (
-        "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
-        "the Rust client always verifies; set TEMPORAL_TLS_SERVER_CA_CERT_PATH and TEMPORAL_TLS_SERVER_NAME",
-    ),
-    (
-        "TEMPORAL_TLS_CERT",
-        "its name is TEMPORAL_TLS_CLIENT_CERT_PATH",
-    ),
-    (
-        "TEMPORAL_TLS_KEY",
-        "its name is TEMPORAL_TLS_CLIENT_KEY_PATH",
-    ),
-    (
-        "TEMPORAL_TLS_CA",
-        "its name is TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-    ),
-];
 
 /// Flags for the connection. Each stands for the variable that it names and wins over it; what
 /// neither sets comes from the profile in `temporal.toml`. An API key has no flag, because flags
@@ -138,7 +108,7 @@ impl ConnectionArgs {
         &self,
         change: impl FnOnce(&mut ConnectionOptions, &mut ClientOptions),
     ) -> BoxFuture<'static, anyhow::Result<Client>> {
-        let loaded = environment().and_then(|env| self.load_from(env));
+        let loaded = settings::environment().and_then(|env| self.load_from(env));
         let loaded = loaded.map(|mut loaded| {
             change(&mut loaded.connection, &mut loaded.client);
             loaded
@@ -149,24 +119,11 @@ impl ConnectionArgs {
     }
 
     pub(crate) fn load_from(&self, mut env: HashMap<String, String>) -> anyhow::Result<Loaded> {
-        // Compose files and CI pass empty variables, which the SDK takes for an address or a key.
-        env.retain(|_, value| !value.trim().is_empty());
         let flags = self.apply_to(&mut env);
-        let mut origins = Origins::new(flags, &env);
-        for variable in ["TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE", "TEMPORAL_TLS"] {
-            if let Some(value) = env.get_mut(variable) {
-                *value = tidy(value, || origins.of(variable, ""))?;
-            }
-        }
-        refuse_dropped(&env)?;
-        let mut profile = load_profile(&env, &mut origins)?;
-        tidy_profile(&mut profile, &origins)?;
-        check(&profile)?;
-        let namespace = profile
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
-        let credentials = Credentials::new(&profile, &origins)?;
+        let (mut profile, origins) = settings::load(env, flags)?;
+        let namespace = profile.namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let credentials = Credentials::new(&profile, &namespace, &origins)?;
 
         // The SDK's own default begins with http://, which would turn TLS and an API key's
         // protection off where only they are set.
@@ -175,8 +132,7 @@ impl ConnectionArgs {
             Some(tls) => tls.disabled != Some(true),
             None => profile.api_key.is_some(),
         };
-        let what = origins.named("the address", "TEMPORAL_ADDRESS", "address");
-        let target = target(address, &what, wants_tls)?;
+        let target = settings::target(address, &origins.address(), wants_tls)?;
         let tls = Tls::read(profile.tls.as_mut(), &target)?;
         let has_tls_settings = profile.tls.is_some();
         profile.address = Some(target.into());
@@ -256,109 +212,64 @@ pub(crate) struct Loaded {
     credentials: Credentials,
 }
 
-/// Where settings come from, in the words of errors.
-struct Origins {
-    /// Variables that stand for a flag, and that flag.
-    flags: HashMap<&'static str, &'static str>,
-    variables: BTreeSet<String>,
-    /// `profile … of …`.
-    profile: String,
-}
-
-impl Origins {
-    fn new(flags: HashMap<&'static str, &'static str>, env: &HashMap<String, String>) -> Self {
-        Self {
-            flags,
-            variables: env.keys().cloned().collect(),
-            profile: "temporal.toml".to_owned(),
-        }
-    }
-
-    /// The flag, the variable, or else the key in the profile.
-    fn of(&self, variable: &str, key: &str) -> String {
-        match self.flags.get(variable) {
-            Some(flag) => (*flag).to_owned(),
-            None if self.variables.contains(variable) => variable.to_owned(),
-            None => format!("`{key}` in {}", self.profile),
-        }
-    }
-
-    /// As [`Origins::of`], with a word for the setting before it.
-    fn named(&self, what: &str, variable: &str, key: &str) -> String {
-        format!("{what} from {}", self.of(variable, key))
-    }
-
-    fn of_header(&self, header: &str) -> String {
-        let variable = self.variables.iter().find(|variable| {
-            let name = variable.strip_prefix("TEMPORAL_GRPC_META_");
-            name.is_some_and(|name| name.to_lowercase().replace('_', "-") == header)
-        });
-        match variable {
-            Some(variable) => variable.clone(),
-            None => format!("`grpc_meta` in {}", self.profile),
-        }
-    }
-}
-
-/// What the server may reject, and where it comes from.
+/// What the server may reject, in the words of errors.
 struct Credentials {
-    /// `the API key in …`; none if there are no credentials at all.
-    held: Option<String>,
-    /// The same, for what must not cross a network without TLS.
+    /// An API key, or a header as good as one; must not cross a network without TLS.
     secret: Option<String>,
+    has_certificate: bool,
     namespace: String,
 }
 
 impl Credentials {
-    fn new(profile: &ClientConfigProfile, origins: &Origins) -> anyhow::Result<Self> {
-        let key = profile.api_key.is_some();
-        let key = key.then(|| origins.named("the API key", "TEMPORAL_API_KEY", "api_key"));
-        let header = SECRET_HEADERS
-            .iter()
-            .find(|name| profile.grpc_meta.contains_key(**name))
-            .map(|name| format!("the header `{name}` from {}", origins.of_header(name)));
-        if let (Some(key), Some(header)) = (&key, &header)
-            && profile.grpc_meta.contains_key(AUTHORIZATION)
-        {
-            bail!("{header} would replace {key}, which is sent as that header; unset one of them");
+    fn new(
+        profile: &ClientConfigProfile,
+        namespace: &str,
+        origins: &Origins,
+    ) -> anyhow::Result<Self> {
+        let key = profile.api_key.as_ref().map(|_| origins.api_key());
+        let mut headers = SECRET_HEADERS.iter();
+        let header = headers.find(|header| profile.grpc_meta.contains_key(**header));
+        if let (Some(key), Some(&AUTHORIZATION)) = (&key, header) {
+            bail!(
+                "{} would replace {key}, which is sent in the same header; unset one of them",
+                origins.header(AUTHORIZATION)
+            );
         }
-        let secret = key.or(header);
         let certificate = profile
             .tls
             .as_ref()
             .and_then(|tls| tls.client_cert.as_ref());
-        let certificate = certificate.map(|_| "the client certificate".to_owned());
         Ok(Self {
-            held: secret.clone().or(certificate),
-            secret,
-            namespace: profile
-                .namespace
-                .clone()
-                .unwrap_or_else(|| "default".to_owned()),
+            secret: key.or(header.map(|header| origins.header(header))),
+            has_certificate: certificate.is_some(),
+            namespace: namespace.to_owned(),
         })
     }
 
-    /// What to do about an error, if it is that the server does not accept the credentials.
+    /// Says what to do about an error, if the error is that the server rejects the credentials.
     fn rejected(&self, status: &Status) -> Option<String> {
-        if !matches!(
-            status.code(),
-            Code::Unauthenticated | Code::PermissionDenied
-        ) {
+        let (Code::Unauthenticated | Code::PermissionDenied) = status.code() else {
             return None;
-        }
-        Some(match &self.held {
-            Some(held) => format!(
-                "the server rejected {held}: check that it is complete, has not expired, and may use the namespace {}",
-                self.namespace
-            ),
-            None => "the server asks for credentials, and none are set: set TEMPORAL_API_KEY, or a client certificate"
-                .to_owned(),
-        })
+        };
+        let rejected = match &self.secret {
+            Some(secret) => secret,
+            None if self.has_certificate => "the client certificate",
+            None => {
+                return Some(
+                    "the server asks for credentials, and none are set: set TEMPORAL_API_KEY, or a client certificate"
+                        .to_owned(),
+                );
+            }
+        };
+        let namespace = &self.namespace;
+        Some(format!(
+            "the server rejected {rejected}: check that it is complete, has not expired, and may use the namespace {namespace}"
+        ))
     }
 }
 
-/// What to do about an error of a call, if it is that the server does not accept this process's
-/// credentials. A server may let any client connect, and look at the credentials later.
+/// Says what to do about an error, if the error is that the server rejects the credentials of this
+/// process. A server may let every client connect, and look at credentials only in later calls.
 pub(crate) fn rejected(status: &Status) -> Option<String> {
     CREDENTIALS.get()?.rejected(status)
 }
@@ -381,13 +292,11 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
         }
         Ok(Err(error)) => {
             let error = source(&error);
-            let status = error.downcast_ref::<Status>();
-            if let Some((status, advice)) = status.and_then(|s| Some((s, credentials.rejected(s)?)))
-            {
-                (
-                    format!("{:?}: {}", status.code(), status.message()),
-                    Some(advice),
-                )
+            let rejected = error
+                .downcast_ref::<Status>()
+                .and_then(|status| credentials.rejected(status));
+            if let Some(advice) = rejected {
+                (root_cause(error, &host), Some(advice))
             } else if let Some((reason, advice)) = tls.explain(error, has_tls) {
                 (reason, Some(advice.to_owned()))
             } else {
@@ -399,7 +308,7 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
             None,
         ),
     };
-    let advice = advice.unwrap_or_else(|| match (has_tls, local) {
+    let default_advice = match (has_tls, local) {
         (true, _) => {
             "check TEMPORAL_ADDRESS, and the TEMPORAL_TLS_* settings against the server's certificate"
         }
@@ -409,272 +318,13 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
         (false, false) => {
             "check TEMPORAL_ADDRESS, and that the server does without TLS (TEMPORAL_TLS=true turns it on)"
         }
-    }.to_owned());
+    };
+    let advice = advice.unwrap_or_else(|| default_advice.to_owned());
     let on = if has_tls { "on" } else { "off" };
     bail!(
         "cannot connect to Temporal at {host} (TLS {on}): {reason}; {advice}; set now: {}",
         names_set()
     )
-}
-
-fn environment() -> anyhow::Result<HashMap<String, String>> {
-    let mut env = HashMap::new();
-    for (name, value) in std::env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("TEMPORAL_")) else {
-            continue;
-        };
-        let value = value
-            .into_string()
-            .map_err(|_| anyhow!("{name} is not UTF-8"))?;
-        env.insert(name.to_owned(), value);
-    }
-    Ok(env)
-}
-
-fn refuse_dropped(env: &HashMap<String, String>) -> anyhow::Result<()> {
-    let off = |value: &str| ["0", "false"].contains(&value.trim().to_lowercase().as_str());
-    for (name, instead) in DROPPED {
-        if env.get(name).is_some_and(|value| !off(value)) {
-            bail!("{name} is set, but would be ignored: {instead}; unset it");
-        }
-    }
-    if let Some(value) = env.get("TEMPORAL_TLS")
-        && !["0", "1", "false", "true"].contains(&value.to_lowercase().as_str())
-    {
-        bail!("TEMPORAL_TLS is neither true nor false: `{value}`");
-    }
-    if let Some(file) = env.get("TEMPORAL_CONFIG_FILE")
-        && !Path::new(file).is_file()
-    {
-        bail!("TEMPORAL_CONFIG_FILE names no file: {file}");
-    }
-    Ok(())
-}
-
-/// Reads the profile from the file that there is, if there is one, with the variables on top.
-fn load_profile(
-    env: &HashMap<String, String>,
-    origins: &mut Origins,
-) -> anyhow::Result<ClientConfigProfile> {
-    let file = match env.get("TEMPORAL_CONFIG_FILE") {
-        Some(file) => Some(PathBuf::from(file)),
-        None => dirs::config_dir()
-            .map(|folder| folder.join("temporalio/temporal.toml"))
-            .filter(|file| file.exists()),
-    };
-    let text = match &file {
-        Some(file) => {
-            let name = env.get("TEMPORAL_PROFILE").map_or("default", |name| name);
-            origins.profile = format!("profile `{name}` of {}", file.display());
-            config_file::read(file)?
-        }
-        None => String::new(),
-    };
-    let options = LoadClientConfigProfileOptions::builder()
-        .config_source(DataSource::Data(text.into_bytes()))
-        .build();
-    // The SDK's error is neither Send nor Sync, so `?` cannot carry it.
-    load_client_config_profile(options, Some(env))
-        .map_err(|error| match error {
-            // It quotes the file.
-            ConfigError::LoadError(_) => anyhow!("the SDK does not accept the file"),
-            other => anyhow!("{other}"),
-        })
-        .with_context(|| {
-            let file = file.map_or("temporal.toml".to_owned(), |file| {
-                file.display().to_string()
-            });
-            format!("cannot load the connection settings from TEMPORAL_* and {file}")
-        })
-}
-
-/// Trims every setting, and refuses the characters that would break one in silence: the SDK sends no
-/// API key at all if it has a line feed in it.
-fn tidy_profile(profile: &mut ClientConfigProfile, origins: &Origins) -> anyhow::Result<()> {
-    let mut texts = vec![
-        (
-            &mut profile.address,
-            "the address",
-            "TEMPORAL_ADDRESS",
-            "address",
-        ),
-        (
-            &mut profile.namespace,
-            "the namespace",
-            "TEMPORAL_NAMESPACE",
-            "namespace",
-        ),
-        (
-            &mut profile.api_key,
-            "the API key",
-            "TEMPORAL_API_KEY",
-            "api_key",
-        ),
-    ];
-    let mut files = Vec::new();
-    if let Some(tls) = &mut profile.tls {
-        texts.push((
-            &mut tls.server_name,
-            "the server name",
-            "TEMPORAL_TLS_SERVER_NAME",
-            "server_name",
-        ));
-        files = vec![
-            (
-                &mut tls.client_cert,
-                "TEMPORAL_TLS_CLIENT_CERT_PATH",
-                "client_cert_path",
-            ),
-            (
-                &mut tls.client_key,
-                "TEMPORAL_TLS_CLIENT_KEY_PATH",
-                "client_key_path",
-            ),
-            (
-                &mut tls.server_ca_cert,
-                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-                "server_ca_cert_path",
-            ),
-        ];
-    }
-    for (text, what, variable, key) in texts {
-        let Some(value) = text.take() else { continue };
-        let name = || origins.named(what, variable, key);
-        let value = tidy(&value, name)?;
-        if key == "api_key" {
-            refuse(&value, |c| !c.is_ascii(), name)?;
-        }
-        *text = Some(value).filter(|value| !value.is_empty());
-    }
-    for (file, variable, key) in files {
-        let Some(DataSource::Path(path)) = file else {
-            continue;
-        };
-        let origin = || origins.of(variable, key);
-        // Before anything quotes it.
-        ensure!(
-            !path.contains("-----BEGIN"),
-            "{} takes the path of a file, and was given what is in the file; there is a setting with `data` in its name for that",
-            origin()
-        );
-        *path = tidy(path, || format!("the path from {}", origin()))?;
-    }
-    for (name, value) in &mut profile.grpc_meta {
-        let origin = origins.of_header(name);
-        ensure!(
-            AsciiMetadataKey::from_bytes(name.as_bytes()).is_ok(),
-            "a header from {origin} has a name that cannot be sent; use letters, digits, - and _, and no -bin at the end"
-        );
-        let what = || format!("the header `{name}` from {origin}");
-        *value = tidy(value, what)?;
-        refuse(value, |c| !c.is_ascii(), what)?;
-    }
-    Ok(())
-}
-
-/// The value without the white space around it, which is usual after a file has been read.
-///
-/// # Errors
-/// If there is a control character inside.
-fn tidy(value: &str, what: impl Fn() -> String) -> anyhow::Result<String> {
-    let value = value.trim();
-    refuse(value, |c| c.is_control() || c == '\u{feff}', what)?;
-    Ok(value.to_owned())
-}
-
-/// Names the character and its place, and nothing of what is around it.
-fn refuse(
-    value: &str,
-    is_bad: impl Fn(char) -> bool,
-    what: impl Fn() -> String,
-) -> anyhow::Result<()> {
-    let Some((index, c)) = value.chars().enumerate().find(|(_, c)| is_bad(*c)) else {
-        return Ok(());
-    };
-    let name = match c {
-        '\n' => "a line feed",
-        '\r' => "a carriage return",
-        '\t' => "a tab",
-        '\u{feff}' => "a byte-order mark",
-        c if c.is_control() => "a control character",
-        _ => "a character outside ASCII",
-    };
-    bail!(
-        "{} has {name} (U+{:04X}) as character {}; remove it",
-        what(),
-        u32::from(c),
-        index + 1
-    )
-}
-
-/// What an address stands for: `host:port`, `http://…` or `https://…`. The SDK takes every other
-/// scheme for no TLS, and sends an API key all the same.
-fn target(address: &str, what: &str, wants_tls: bool) -> anyhow::Result<Url> {
-    // Not quoted: what stands before an @ may be a password.
-    ensure!(
-        !address.contains('@'),
-        "{what} has a user name before an @, which Temporal does not use; write host:port alone, and set TEMPORAL_API_KEY if the server wants a key"
-    );
-    let (scheme, rest) = match address.split_once("://") {
-        Some((scheme, rest)) => (Some(scheme.to_lowercase()), rest),
-        None => (None, address),
-    };
-    let scheme = match scheme.as_deref() {
-        None if wants_tls => "https",
-        None => "http",
-        Some(known @ ("http" | "https")) => known,
-        Some(other) => bail!(
-            "{what} has the scheme `{other}`, which the Rust client does not know; write host:port, https://host:port (with TLS) or http://host:port (without)"
-        ),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    ensure!(
-        !rest.contains(['/', '\\', '?', '#', ' ']),
-        "{what} has more in it than a host and a port; write host:port alone"
-    );
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (rest, None),
-    };
-    ensure!(
-        host.starts_with('[') || !host.contains(':'),
-        "{what} is neither host:port nor a URL: `{rest}`; write an IPv6 address in brackets, as in [::1]:7233"
-    );
-    match port {
-        None if address.contains("://") => {}
-        None => bail!("{what} has no port: `{rest}`; Temporal's is usually 7233"),
-        Some(port) => ensure!(
-            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
-            "{what} has no valid port: `{rest}`; Temporal's is usually 7233"
-        ),
-    }
-    Url::parse(&format!("{scheme}://{rest}"))
-        .with_context(|| format!("{what} has no valid host: `{rest}`"))
-}
-
-fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
-    if profile.codec.is_some() {
-        bail!(
-            "the profile in temporal.toml has a codec, which the Rust client would ignore; remove it and give the client a payload codec in code"
-        );
-    }
-    let Some(tls) = &profile.tls else {
-        return Ok(());
-    };
-    if tls.disable_host_verification {
-        bail!(
-            "the profile in temporal.toml disables host verification, but the Rust client always verifies; remove that and set server_ca_cert_path and server_name"
-        );
-    }
-    match (&tls.client_cert, &tls.client_key) {
-        (Some(_), None) => bail!(
-            "a client certificate is set without its key: set TEMPORAL_TLS_CLIENT_KEY_PATH, --tls-key-path or client_key_path"
-        ),
-        (None, Some(_)) => bail!(
-            "a client key is set without its certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH, --tls-cert-path or client_cert_path"
-        ),
-        _ => Ok(()),
-    }
 }
 
 /// `http://` wins over everything in the transport: certificates are not used, and an API key
@@ -734,6 +384,7 @@ fn source(error: &ClientConnectError) -> &(dyn std::error::Error + 'static) {
 fn root_cause(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     let cause = causes(error).last().unwrap_or(error);
     let text = match cause.downcast_ref::<Status>() {
+        Some(status) if status.message().is_empty() => status.code().to_string(),
         Some(status) => status.message().to_owned(),
         None => cause.to_string(),
     };

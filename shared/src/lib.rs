@@ -29,6 +29,7 @@ mod output;
 #[cfg(feature = "polled-service")]
 pub mod polled_service;
 mod runs;
+mod settings;
 mod signals;
 mod sleep;
 mod stack_trace;

@@ -3,7 +3,7 @@
 //!
 //! No message quotes what a file holds, nor the error of what parsed it: either may show a key.
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use rustls::{
     CertificateError, InvalidMessage, RootCertStore, SignatureScheme,
     client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor},
@@ -25,6 +25,8 @@ const SET_CLIENT: &str = "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLI
 const OTHER_CLIENT: &str = "give one of a CA that the server trusts; its log may say more";
 const SET_CA: &str = "set TEMPORAL_TLS_SERVER_CA_CERT_PATH or --tls-ca-path to the CA that signed it, unless this is not the server you mean";
 const SET_NAME: &str = "set TEMPORAL_TLS_SERVER_NAME or --tls-server-name to a name in its certificate, unless this is not the server you mean";
+const UNUSABLE: &str =
+    "its own certificate has a key that this client does not support, such as P-521";
 const RENEW: &str = "renew it, or set this machine's clock right";
 
 /// What is wrong, and what to do.
@@ -68,8 +70,8 @@ impl Tls {
         };
         let (name, pair) = read_pair(cert, key)?;
         if let (DataSource::Path(_), DataSource::Path(_)) = (cert, key) {
-            // The SDK's connector for certificates that are read again looks the host up with the
-            // brackets of an IPv6 address still around it, in vain (1.1.1).
+            // The SDK's connector for certificates that are read again looks up an IPv6 address with
+            // its brackets, which fails (1.1.1).
             if target.host_str().is_some_and(|host| host.starts_with('[')) {
                 tracing::warn!(
                     "the {name} is read only once, because the address is an IPv6 literal; give a \
@@ -201,7 +203,20 @@ impl Tls {
                 let what = "what listens there speaks TLS, but not HTTP/2, so no gRPC".to_owned();
                 Some((what, "check the port"))
             }
-            (None, "BadCertificate" | "CertificateRequired" | "HandshakeFailure") => Some((
+            // TLS 1.2 has the same alert for both.
+            (None, "HandshakeFailure") => Some((
+                format!(
+                    "the server ends the handshake (HandshakeFailure): it asks for a client certificate, and none is set, or {UNUSABLE}"
+                ),
+                SET_CLIENT,
+            )),
+            (Some(_), "HandshakeFailure") => Some((
+                format!(
+                    "the server ends the handshake (HandshakeFailure), most likely because {UNUSABLE}"
+                ),
+                "give the server a certificate for an RSA, P-256, P-384 or Ed25519 key",
+            )),
+            (None, "BadCertificate" | "CertificateRequired") => Some((
                 format!("the server asks for a client certificate ({alert}), and none is set"),
                 SET_CLIENT,
             )),
@@ -275,27 +290,33 @@ impl Pem {
             }
             _ => bail!("the {what} is neither a file nor data"),
         };
-        // A reader of PEM passes over all that is not a section, and a section whose first line does
-        // not begin the line: the first certificate of a chain, or of a bundle of CAs, would be
-        // missing, and the next one taken for it.
-        match &*bytes {
+        let this = Self { name, bytes };
+        this.refuse_hidden_sections()?;
+        Ok(this)
+    }
+
+    /// Refuses a section whose first line does not begin with `-----BEGIN`. PEM readers skip it without
+    /// a word. The first certificate of a chain would be missing, for example, and the second would
+    /// be taken for it.
+    fn refuse_hidden_sections(&self) -> anyhow::Result<()> {
+        let Self { name, bytes } = self;
+        match &**bytes {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => bail!("the {name} is UTF-16; save it as UTF-8"),
             [0xef, 0xbb, 0xbf, ..] => bail!(
                 "the {name} begins with a byte-order mark (U+FEFF), which PEM does not allow; save it as UTF-8 without one"
             ),
             _ => {}
         }
+        let begin = b"-----BEGIN ";
         let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
-        let hidden = lines.find(|line| {
-            let begin = b"-----BEGIN ";
+        let hidden = lines.any(|line| {
             !line.starts_with(begin) && line.windows(begin.len()).any(|window| window == begin)
         });
-        if hidden.is_some() {
-            bail!(
-                "the {name} has something before -----BEGIN on the same line; begin a line with it"
-            );
-        }
-        Ok(Self { name, bytes })
+        ensure!(
+            !hidden,
+            "the {name} has something before -----BEGIN on the same line; begin a line with it"
+        );
+        Ok(())
     }
 
     /// One at least: a chain, or a bundle of CAs.
@@ -342,7 +363,7 @@ fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, Cer
     }
 }
 
-/// What a private key is that the TLS library does not take, by the object identifiers in it.
+/// Says what a private key is that the TLS library refuses, by the object identifiers in it.
 fn kind(key: &PrivateKeyDer<'_>) -> &'static str {
     const RSA: &str = "an RSA key of less than 2048 or more than 4096 bits, or damaged";
     const CURVE: &str = "an ECDSA key on an unusual curve";
@@ -542,7 +563,7 @@ mod tests {
         for (address, target) in [
             ("a.example:7233", "a.example:7233"),
             ("https://a.example", "a.example:443"),
-            ("[::1]:7233", "[::1]:7233"),
+            ("127.0.0.1:7233", "127.0.0.1:7233"),
         ] {
             let connection = files.connection(address)?;
             assert_eq!(connection.dns_load_balancing, None);
@@ -550,6 +571,11 @@ mod tests {
             let origin = connection.override_origin.map(|origin| origin.to_string());
             assert_eq!(origin, Some(format!("https://{target}/")));
         }
+        // The SDK's connector cannot reach an IPv6 literal, so its other one takes the certificate.
+        let connection = files.connection("[::1]:7233")?;
+        assert_eq!(connection.target.as_str(), "https://[::1]:7233/");
+        let tls = connection.tls_options.context("no TLS")?;
+        assert!(tls.client_cert_resolver.is_none() && tls.client_tls_options.is_some());
         Ok(())
     }
 }

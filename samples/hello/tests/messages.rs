@@ -140,7 +140,8 @@ async fn refused_settings() -> anyhow::Result<()> {
                 ("TEMPORAL_ADDRESS", "http://temporal.invalid:7233"),
                 ("TEMPORAL_API_KEY", "hush"),
             ],
-            "an API key is set, but temporal.invalid:7233 would be spoken to without TLS",
+            "the API key from TEMPORAL_API_KEY would cross the network to temporal.invalid:7233 \
+             without TLS; write https://temporal.invalid:7233",
         ),
         (
             &[("TEMPORAL_CODEC_ENDPOINT", "http://hush")],
@@ -161,7 +162,12 @@ async fn refused_settings() -> anyhow::Result<()> {
         ),
         (
             &[("TEMPORAL_ADDRESS", "localhost")],
-            "the address has no port: `localhost`",
+            "the address from TEMPORAL_ADDRESS has no port: `localhost`",
+        ),
+        (
+            &[("TEMPORAL_ADDRESS", "grpcs://temporal.invalid:7233")],
+            "the address from TEMPORAL_ADDRESS has the scheme `grpcs`, which the Rust client does \
+             not know; write host:port",
         ),
         (
             &[("TEMPORAL_CONFIG_FILE", "no.toml")],

@@ -10,7 +10,7 @@
     reason = "no workflow code in here"
 )]
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -151,6 +151,13 @@ fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file)
-        .with_context(|| format!("cannot read {}, which `make certs` makes", file.display()))
+    let pem = std::fs::read(file)
+        .with_context(|| format!("cannot read {}, which `make certs` makes", file.display()))?;
+    // It would hide the first certificate, or the first CA, from the reader of PEM.
+    ensure!(
+        !pem.starts_with(&[0xef, 0xbb, 0xbf]),
+        "{} begins with a byte-order mark, which PEM does not allow; save it as UTF-8 without one",
+        file.display()
+    );
+    Ok(pem)
 }

@@ -4,7 +4,10 @@ use crate::pki::{Ca, Folder, Gateway, STARTER, WORKER, command, error, pki, run}
 use anyhow::{Context, ensure};
 use shared::testing::address;
 use std::process::Stdio;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// Runs both binaries with these flags; each must say all these words, in which `{}` is the folder.
 async fn refused(
@@ -266,6 +269,14 @@ async fn hidden_sections() -> anyhow::Result<()> {
     let said = error(starter).await?;
     let words = format!("the client certificate in TEMPORAL_TLS_CLIENT_CERT_DATA {mark}");
     ensure!(said.contains(&words), "{said}");
+
+    folder.write("cas.pem", &format!("\u{feff}{ca}{client}"))?;
+    let gateway = Gateway::start(&folder, "cas.pem", "127.0.0.1:0").await;
+    let said = gateway.err().context("a CA is missing")?.to_string();
+    ensure!(
+        said.contains("cas.pem begins with a byte-order mark"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -283,6 +294,33 @@ async fn server_certificates() -> anyhow::Result<()> {
         refused(&folder, &gateway.address, &flags, &[words, "Z; renew it"]).await?;
     }
     Ok(())
+}
+
+/// A server that has no key this client supports can say no more than that the handshake failed. So
+/// does one that asks for a client certificate in TLS 1.2. The error names both reasons.
+#[tokio::test]
+async fn failed_handshakes() -> anyhow::Result<()> {
+    let (folder, _) = pki()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let _ = client.read(&mut [0; 4096]).await;
+            // An alert (21) of TLS 1.2 (3, 3), two bytes long: fatal (2), handshake failure (40).
+            let _ = client.write_all(&[21, 3, 3, 0, 2, 2, 40]).await;
+        }
+    });
+    let own = "its own certificate has a key that this client does not support, such as P-521";
+    let both = format!("it asks for a client certificate, and none is set, or {own}");
+    refused(&folder, &address, &folder.flags("ca.pem", None), &[&both]).await?;
+    let flags = folder.flags("ca.pem", Some("client"));
+    refused(
+        &folder,
+        &address,
+        &flags,
+        &[&format!("most likely because {own}")],
+    )
+    .await
 }
 
 /// TLS where there is none, none where there is, and nobody at all.

@@ -497,7 +497,7 @@ async fn control_characters_are_refused() -> anyhow::Result<()> {
         (
             "TEMPORAL_TLS_CLIENT_KEY_PATH",
             &pem,
-            "TEMPORAL_TLS_CLIENT_KEY_PATH takes the path of a file, and was given what is in the file",
+            "TEMPORAL_TLS_CLIENT_KEY_PATH takes the path of a file, but has the content of one",
         ),
         (
             "TEMPORAL_TLS_CLIENT_KEY_PATH",
