@@ -4,6 +4,8 @@
 # For execute-<pattern>: what to start, and with what; for replay: which history; RELEASE=1 optimizes;
 # for pgo: how many runs.
 export TYPE INPUT FILE ID RUN RELEASE RUNS
+# As they were typed: make would take a `$` in them for a variable of its own.
+$(foreach name,TYPE INPUT FILE ID RUN FROM NAME DIR,$(if $(findstring command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 # Tests wait for the server most of their time, more than cores of them do so side by side.
 export RUST_TEST_THREADS ?= 8
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
@@ -20,33 +22,33 @@ help: ## This list
 	@echo 'make test-<pattern>     its tests alone'
 	@echo 'make record-<pattern>   its history recorded anew, for the replay test (ARGS="…")'
 	@echo 'make pgo-<pattern>      its worker, optimized by what runs of the starter show of it; many minutes (ARGS="…", RUNS=200)'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' '$(firstword $(MAKEFILE_LIST))' | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
 	@echo
 	@$(MAKE) --no-print-directory list
 
 list: ## The patterns, a line each
-	@for p in $(PATTERNS); do printf '%-20s %s\n' "$$p" "$$(sed -n 's/^description = "\(.*\)"/\1/p' samples/$$p/Cargo.toml)"; done
+	@for p in $(PATTERNS); do printf '%-20s %s\n' "$$p" "$$(sed -n 's/^description = "\(.*\)"/\1/p' "samples/$$p/Cargo.toml")"; done
 
 run-%:
-	$(SAMPLE) run $* $(ARGS)
+	$(SAMPLE) run '$*' $(ARGS)
 
 worker-%:
-	$(SAMPLE) worker $* $(ARGS)
+	$(SAMPLE) worker '$*' $(ARGS)
 
 start-%:
-	$(SAMPLE) start $* $(ARGS)
+	$(SAMPLE) start '$*' $(ARGS)
 
 execute-%:
-	$(SAMPLE) execute $*
+	$(SAMPLE) execute '$*'
 
 record-%:
-	$(SAMPLE) record $* $(ARGS)
+	$(SAMPLE) record '$*' $(ARGS)
 
 pgo-%:
-	$(SAMPLE) pgo $* $(ARGS)
+	$(SAMPLE) pgo '$*' $(ARGS)
 
 replay: ## A history in today's code, and why it is not accepted (FILE=<JSON>, or ID=<workflow id> RUN=<run id>)
-	$(SAMPLE) replay "$(PATTERN)"
+	$(SAMPLE) replay '$(PATTERN)'
 
 new: ## A sample as a project of your own (FROM=<pattern> NAME=<my-app> DIR=<path>)
 	@cargo run --quiet --package new-project
@@ -86,7 +88,7 @@ test: ## All tests, on a server of their own
 
 # `shared` has tests too. A sample may have the name of a dependency, which --package could mean as well.
 test-%:
-	$(SERVER) exec cargo test $(if $(filter $*,$(PATTERNS)),--manifest-path samples/$*/Cargo.toml,--package $*)
+	$(SERVER) exec cargo test $(if $(filter $*,$(PATTERNS)),--manifest-path samples/$*/Cargo.toml,--package '$*')
 
 # Builds them in the target directory of the samples, where the SDK is already.
 test-new: ## Samples taken out, then built, tested and run; minutes (FROM="<pattern> …", all or one)
@@ -99,7 +101,7 @@ soak: ## All workers under load, killed again and again, with their server and n
 bench: ## What a workflow costs, beside workers of other languages; minutes (ROUNDS=3, QUICK=1 for a look)
 	cargo build --release --package throughput --bin throughput-worker --bin throughput-bench
 	for part in workers switches payloads open; do \
-		shared/scripts/server exec $${CARGO_TARGET_DIR:-target}/release/throughput-bench $$part $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) || exit 1; \
+		shared/scripts/server exec "$${CARGO_TARGET_DIR:-target}/release/throughput-bench" "$$part" $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) || exit 1; \
 	done
 
 bench-setup: ## Install those other workers in .temporal/bench

@@ -2,6 +2,7 @@
 # What `make run-encryption` brings along, read by shared/scripts/sample: the codec server, for the
 # pages of the Web UI. Where its port is taken, by `make codec-server` as likely as not, it gets another.
 
+# shellcheck disable=SC2154
 if [ "$verb" = run ]; then
     listen=127.0.0.1:8081
     ! (exec 3<>"/dev/tcp/127.0.0.1/8081") 2>/dev/null || listen=127.0.0.1:0

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# What `make` brings along for this sample, read by shared/scripts/sample: the local server speaks no
-# TLS, so a gateway in front of it does, ten ports above. Who names another server has none of this.
+# What `make` brings along for this sample, read by shared/scripts/sample: a local server that speaks no
+# TLS gets a gateway in front of it that does, ten ports above. A server that is named otherwise gets none.
 
-if [ -n "$local_server" ] && [[ " $*" != *" --address"* && " $*" != *" --profile"* ]]; then
+# shellcheck disable=SC2154
+if [ -n "$local_server" ] && ! names_server "$@"; then
     (binary certs) >/dev/null
-    port=$((${local_server##*:} + 10))
-    beside gateway --listen "127.0.0.1:$port" --target "$local_server"
+    gateway=$((port + 10))
+    beside gateway --listen "127.0.0.1:$gateway" --target "$local_server"
     export TEMPORAL_CONFIG_FILE=$folder/temporal.toml TEMPORAL_PROFILE=local
-    export TEMPORAL_ADDRESS=localhost:$port
+    export TEMPORAL_ADDRESS=localhost:$gateway
 fi

@@ -50,4 +50,4 @@ pub use signals::ShutdownSignals;
 pub use sleep::sleep;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
-pub use worker::{WorkerArgs, run_until_shutdown};
+pub use worker::{STOP_TIMEOUT, WorkerArgs, run_until_shutdown};

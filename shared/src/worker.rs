@@ -3,6 +3,7 @@
 use crate::{ConnectionArgs, LogFormat, ShutdownSignals};
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
+use std::time::Duration;
 use temporalio_client::Client;
 use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{Runtime, Worker};
@@ -55,12 +56,20 @@ impl WorkerArgs {
     }
 }
 
+/// The longest that a worker takes to stop after the first signal.
+///
+/// Whatever starts and stops a worker must give it more time than this, or it kills the worker instead:
+/// `shared/scripts` and `docker-compose.yml` give it 30 seconds, and so does Kubernetes by default
+/// (`terminationGracePeriodSeconds`). `docker stop` by default gives it only 10.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+
 /// Runs the worker until Ctrl-C or SIGTERM, then lets it finish what it has begun.
 ///
 /// On the first signal the worker stops polling; running activities have the worker's
 /// `graceful_shutdown_period` to finish before they are cancelled, and are retried elsewhere if
-/// they do not. An activity that ignores its cancellation holds the worker up; a second signal
-/// ends the process at once, with status 130.
+/// they do not. An activity that ignores its cancellation holds the worker up, and so does a server
+/// that is connected but does not answer. A second signal ends the process at once, with status 130;
+/// after [`STOP_TIMEOUT`] it ends by itself, with status 1.
 ///
 /// # Errors
 /// If the worker cannot start (an unknown namespace) or loses what it cannot go on without.
@@ -79,7 +88,11 @@ async fn run(mut worker: Worker) -> anyhow::Result<()> {
     tokio::pin!(running);
     tokio::select! {
         result = &mut running => return result.context("the worker stopped"),
-        signal = signals.next() => tracing::info!(signal, "finishing what is running, a second signal ends it at once"),
+        signal = signals.next() => tracing::info!(
+            signal,
+            "finishing what is running, for {} s at most; a second signal ends it at once",
+            STOP_TIMEOUT.as_secs()
+        ),
     }
     shutdown();
     tokio::select! {
@@ -88,6 +101,13 @@ async fn run(mut worker: Worker) -> anyhow::Result<()> {
             tracing::warn!(signal, "ended at once, what was running will be retried");
             // Not by returning: tokio would wait for activities that block a thread.
             std::process::exit(130)
+        }
+        () = tokio::time::sleep(STOP_TIMEOUT) => {
+            tracing::error!(
+                "ended: not finished {} s after the signal, because an activity still runs or the server does not answer; what was running will be retried",
+                STOP_TIMEOUT.as_secs()
+            );
+            std::process::exit(1)
         }
     }
 }

@@ -36,7 +36,8 @@ const TEMPLATE: [(&str, &str); 6] = [
 const README: &str = include_str!("../template/README.md");
 
 /// The scripts that a project runs, and what they are called there.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
+    ("address", "address"),
     ("sample", "app"),
     ("server", "server"),
     ("temporal-cli", "temporal-cli"),
