@@ -37,6 +37,15 @@ fn run() -> anyhow::Result<()> {
     let request = request::Request::check(&root, &from, &name, &dir)?;
     project::create(&root, &request)?;
     eprintln!("created  {dir}");
-    eprintln!("next     cd {dir} && make test && make run");
+    eprintln!("next     cd {} && make test && make run", quoted(&dir));
     Ok(())
+}
+
+/// As a shell needs it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
+    match path.chars().all(plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }

@@ -9,11 +9,9 @@
 mod common;
 
 use anyhow::{Context, ensure};
-use common::{new_project, outside, patterns, root};
+use common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use std::{
-    net::TcpListener,
     path::Path,
-    process::Command,
     time::{Instant, SystemTime},
 };
 
@@ -46,12 +44,11 @@ fn projects_work() -> anyhow::Result<()> {
         Some(target) => target.into(),
         None => root().canonicalize()?.join("target"),
     };
-    let cli = Command::new(root().join("shared/scripts/temporal-cli")).output()?;
-    let cli = String::from_utf8(cli.stdout)?;
+    let cli = temporal_cli()?;
     let (check, all) = chosen()?;
     for pattern in &check {
         let name = format!("my-{pattern}");
-        let dir = folder.path().join(&name);
+        let dir = folder.path().join(FOLDER).join(&name);
         let made = new_project(pattern, &name, &dir)?;
         ensure!(made.status.success(), "{}", String::from_utf8(made.stderr)?);
         let run = |program: &str, arguments: &str| {
@@ -61,7 +58,7 @@ fn projects_work() -> anyhow::Result<()> {
                 .args(arguments.split(' '))
                 .env("CARGO_TARGET_DIR", &target)
                 .env("CARGO_INCREMENTAL", "0")
-                .env("TEMPORAL_CLI", cli.trim());
+                .env("TEMPORAL_CLI", &cli);
             if arguments != "test" {
                 command.env("TEMPORAL_ADDRESS", free_address()?);
             }
@@ -92,17 +89,6 @@ fn projects_work() -> anyhow::Result<()> {
         std::fs::remove_dir_all(&dir)?;
     }
     Ok(())
-}
-
-/// Where the project's server can be; its Web UI and its metrics are at the ports a thousand and two
-/// thousand above.
-fn free_address() -> anyhow::Result<String> {
-    let free = |port: &u16| {
-        let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        bind(*port) && bind(port + 1000) && bind(port + 2000)
-    };
-    let port = (20_000..30_000).rev().step_by(7).find(free);
-    Ok(format!("localhost:{}", port.context("no free port")?))
 }
 
 /// Every server that the project started.

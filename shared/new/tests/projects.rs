@@ -5,7 +5,7 @@
 mod common;
 
 use anyhow::{Context, ensure};
-use common::{new_project, patterns, root};
+use common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use regex::Regex;
 use std::{collections::BTreeSet, path::Path, sync::Mutex};
 use toml_edit::DocumentMut;
@@ -262,6 +262,55 @@ fn what_cannot_be_is_refused() -> anyhow::Result<()> {
     }
     let left = std::fs::read_dir(folder.path())?.count();
     ensure!(left == 1 && !inside.exists(), "something is left");
+    Ok(())
+}
+
+/// In a path with spaces and quotes a project's scripts find their files and leave others alone, and what
+/// `make new` says to do next can be pasted into a shell.
+#[cfg(unix)]
+#[test]
+fn a_project_may_be_anywhere() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path().join(FOLDER).join("my-app");
+    // What a shell would make of an unquoted path.
+    let bystander = folder.path().join("my");
+    std::fs::write(&bystander, "somebody's")?;
+    let made = new_project("hello", "my-app", &dir)?;
+    let said = String::from_utf8(made.stderr)?;
+    let next = said.lines().find_map(|line| line.strip_prefix("next     "));
+    let (enter, _) = next
+        .and_then(|next| next.split_once(" && "))
+        .context(said.clone())?;
+    let entered = outside("sh", folder.path())
+        .args(["-c", &format!("{enter} && pwd")])
+        .output()?;
+    ensure!(
+        String::from_utf8(entered.stdout)?.trim_end() == dir.to_string_lossy(),
+        "{said}"
+    );
+
+    let (cli, address) = (temporal_cli()?, free_address()?);
+    let make = |target: &str, expected: &str| -> anyhow::Result<()> {
+        let output = outside("make", &dir)
+            .arg(target)
+            .env("TEMPORAL_CLI", &cli)
+            .env("TEMPORAL_ADDRESS", &address)
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(
+            output.status.success() && said.contains(expected),
+            "make {target}: {said}"
+        );
+        ensure!(bystander.exists(), "make {target} removed {bystander:?}");
+        Ok(())
+    };
+    let worked = make("server", "(started)").and_then(|()| make("server", "(running)"));
+    make("clean-server", "(stopped)")?;
+    worked?;
+    let left = std::fs::read_dir(dir.join(".temporal"))?.count();
+    ensure!(left == 0, "something is left in .temporal");
+    let beside = std::fs::read_dir(folder.path())?.count();
+    ensure!(beside == 2, "something was written beside the project");
     Ok(())
 }
 

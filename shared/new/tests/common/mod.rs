@@ -1,9 +1,16 @@
 //! What both test binaries need.
 
+#![allow(dead_code, reason = "each of the two uses a part of it")]
+
+use anyhow::Context;
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+
+/// A folder's name with the characters that a shell, make, JSON or a URL could misread.
+pub const FOLDER: &str = r#"my it's "a" 100% $HOME #1? é"#;
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
@@ -37,6 +44,24 @@ pub fn outside(program: &str, folder: &Path) -> Command {
         }
     }
     command
+}
+
+/// The path of the Temporal CLI; found once, because each project would fetch its own.
+pub fn temporal_cli() -> anyhow::Result<String> {
+    let cli = outside("shared/scripts/temporal-cli", &root()).output()?;
+    anyhow::ensure!(cli.status.success(), "{}", String::from_utf8(cli.stderr)?);
+    Ok(String::from_utf8(cli.stdout)?.trim().to_owned())
+}
+
+/// Where the project's server can be; its Web UI and its metrics are at the ports a thousand and two
+/// thousand above.
+pub fn free_address() -> anyhow::Result<String> {
+    let free = |port: &u16| {
+        let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        bind(*port) && bind(port + 1000) && bind(port + 2000)
+    };
+    let port = (20_000..30_000).rev().step_by(7).find(free);
+    Ok(format!("localhost:{}", port.context("no free port")?))
 }
 
 /// As `make new` does, but from the binary at hand.
