@@ -263,6 +263,9 @@ fn the_script_says_why_it_cannot_start() -> anyhow::Result<()> {
         away,
         "is not on this machine: temporal.example:7233",
     )?;
+    let ipv6 = ("TEMPORAL_ADDRESS", "[::1]:7240");
+    let why = "cannot serve TEMPORAL_ADDRESS=[::1]:7240, only 127.0.0.1; set it to localhost:7240";
+    fails(&["up"], ipv6, why)?;
     let mute = ("TEMPORAL_ADDRESS", "localhost");
     fails(&["up"], mute, "TEMPORAL_ADDRESS has no port: localhost")?;
     fails(&["up", "nope"], away, "Error: there is no profile nope; ")

@@ -156,7 +156,8 @@ fn original(script: &str, arguments: &[&str], address: &str) -> Command {
     command
         .args(arguments)
         .env("TEMPORAL_ADDRESS", address)
-        .current_dir(root());
+        .current_dir(root())
+        .stderr(Stdio::null());
     command
 }
 
