@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 if [ "$verb" = run ]; then
     listen=127.0.0.1:8081
-    ! (exec 3<>"/dev/tcp/127.0.0.1/8081") 2>/dev/null || listen=127.0.0.1:0
+    ! listens 127.0.0.1 8081 || listen=127.0.0.1:0
     ui=${TEMPORAL_UI_URL:-http://localhost:8233}
     beside codec-server --listen "$listen" \
         --allow-origin "$ui" --allow-origin "${ui/localhost/127.0.0.1}"

@@ -2,6 +2,6 @@
 # What `make run-tracing` and `make worker-tracing` bring along, read by shared/scripts/sample: a
 # collector that prints the traces, unless there is one.
 
-if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ] && ! (exec 3<>/dev/tcp/127.0.0.1/4317) 2>/dev/null; then
+if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ] && ! listens 127.0.0.1 4317; then
     beside collector
 fi

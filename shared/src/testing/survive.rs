@@ -207,7 +207,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        for end in ["", "-shm", "-wal"] {
+        for end in ["", "-journal", "-shm", "-wal"] {
             let mut file = self.database.clone().into_os_string();
             file.push(end);
             let _ = std::fs::remove_file(file);
