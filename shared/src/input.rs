@@ -1,6 +1,8 @@
 //! [`Input`] and [`Inputs`]: arguments that arrive even when they do not decode.
 
+use crate::size_limit::{MAX_INPUT, check_arguments};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
+use std::slice;
 use temporalio_common::{
     data_converters::{
         ErasedSerdePayloadConverter, GenericPayloadConverter, PayloadConversionError,
@@ -123,7 +125,9 @@ impl<T: Serialize + 'static> TemporalSerializable for Input<T> {
         &self,
         context: &SerializationContext<'_>,
     ) -> Result<Vec<Payload>, PayloadConversionError> {
-        context.converter.to_payloads(context, self.value()?)
+        let payloads = context.converter.to_payloads(context, self.value()?)?;
+        check_arguments(size(&payloads))?;
+        Ok(payloads)
     }
 }
 
@@ -133,6 +137,9 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
         context: &SerializationContext<'_>,
         payload: Payload,
     ) -> Result<Self, PayloadConversionError> {
+        if let Err(reason) = check_size(slice::from_ref(&payload)) {
+            return Ok(Self(Err(reason)));
+        }
         Ok(Self(match converter.from_payload(context.data, payload) {
             Ok(deserializer) => serde_path_to_error::deserialize(deserializer).map_err(reason),
             Err(error) => Err(conversion_reason(error)),
@@ -151,6 +158,9 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
         context: &SerializationContext<'_>,
         mut payloads: Vec<Payload>,
     ) -> Result<Self, PayloadConversionError> {
+        if let Err(reason) = check_size(&payloads) {
+            return Ok(Self(Err(reason)));
+        }
         let takes_none = std::any::TypeId::of::<T>() == std::any::TypeId::of::<()>();
         Ok(Self(match (payloads.len(), takes_none) {
             (1, _) if is_json(&payloads[0]) => json(&payloads[0].data),
@@ -216,6 +226,7 @@ impl<A: Serialize + 'static, B: Serialize + 'static> TemporalSerializable for In
         if let Some(second) = second {
             payloads.push(context.converter.to_payload(context, second)?);
         }
+        check_arguments(size(&payloads))?;
         Ok(payloads)
     }
 }
@@ -229,6 +240,9 @@ where
         context: &SerializationContext<'_>,
         mut payloads: Vec<Payload>,
     ) -> Result<Self, PayloadConversionError> {
+        if let Err(reason) = check_size(&payloads) {
+            return Ok(Self(Err(reason)));
+        }
         let second = match payloads.len() {
             1 => None,
             2 => payloads.pop(),
@@ -254,6 +268,18 @@ fn bad_input(reason: String) -> ApplicationFailure {
         .type_name(BAD_INPUT.to_owned())
         .non_retryable(true)
         .build()
+}
+
+/// Checks the arguments before they are decoded.
+fn check_size(payloads: &[Payload]) -> Result<(), String> {
+    match size(payloads) {
+        size if size <= MAX_INPUT => Ok(()),
+        size => Err(format!("{size} bytes, more than the limit of {MAX_INPUT}")),
+    }
+}
+
+fn size(payloads: &[Payload]) -> usize {
+    payloads.iter().map(|payload| payload.data.len()).sum()
 }
 
 fn encoding_error(reason: &str) -> PayloadConversionError {
@@ -289,7 +315,7 @@ fn conversion_reason(error: PayloadConversionError) -> String {
     }
 }
 
-fn shorten(message: impl std::fmt::Display) -> String {
+pub(crate) fn shorten(message: impl std::fmt::Display) -> String {
     let message = message.to_string();
     match message.char_indices().nth(MAX_MESSAGE_CHARS) {
         Some((end, _)) => format!("{}…", &message[..end]),

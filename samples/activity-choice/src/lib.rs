@@ -6,7 +6,7 @@ pub mod workflows;
 
 use activities::FruitActivities;
 use ledger::Ledger;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
 
@@ -27,5 +27,7 @@ pub fn worker_options(
         .register_activities(FruitActivities { ledger })
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

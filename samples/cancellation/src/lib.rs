@@ -4,7 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::CancellationActivities;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::CancellationWorkflow;
 
@@ -21,5 +21,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_activities(CancellationActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

@@ -6,7 +6,7 @@ pub mod workflows;
 
 use close_policy::LeavingParentWorkflow;
 use many::GreetManyWorkflow;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
 
@@ -26,5 +26,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<GreetManyWorkflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

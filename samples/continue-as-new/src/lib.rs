@@ -2,7 +2,7 @@
 
 pub mod workflows;
 
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::LongRunningWorkflow;
 
@@ -18,5 +18,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<LongRunningWorkflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

@@ -7,7 +7,7 @@ pub mod workflows;
 
 use activities::MetricsActivities;
 use metrics::Metrics;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{
     WorkerOptions, WorkflowRegistrationError,
     runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
@@ -41,5 +41,7 @@ pub fn worker_options(
         .activity_inbound_interceptor(metrics)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

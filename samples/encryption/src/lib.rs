@@ -7,7 +7,7 @@ pub mod workflows;
 
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
-use shared::{LogFields, codec::EncryptionCodec};
+use shared::{LogFields, SizeLimit, codec::EncryptionCodec};
 use std::sync::Arc;
 use temporalio_client::Client;
 use temporalio_common::data_converters::{DataConverter, PayloadConverter};
@@ -26,6 +26,8 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<Workflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }
 

@@ -5,7 +5,7 @@ pub mod causes;
 pub mod workflows;
 
 use activities::DataActivities;
-use shared::{LogFields, StackTraces};
+use shared::{LogFields, SizeLimit, StackTraces};
 use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
@@ -24,6 +24,8 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_activities(DataActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }
 

@@ -5,8 +5,8 @@
 use anyhow::Context;
 use hello::{worker_options, workflows::HelloWorkflow};
 use shared::{
-    describe,
-    testing::{TestEnv, with_worker},
+    MAX_INPUT, describe,
+    testing::{TestEnv, activity_types, with_worker},
 };
 use std::time::Duration;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle, errors::WorkflowStartError};
@@ -92,16 +92,28 @@ async fn what_does_not_decode() -> anyhow::Result<()> {
     .await
 }
 
-/// A name of a megabyte is greeted, and another one served meanwhile. The server takes no 2 MiB, and
-/// tells so whoever sends them.
+/// A name is greeted up to the limit, and another one is served meanwhile. A longer one fails its
+/// workflow before an activity is tried. The server itself refuses 2 MiB, and tells the client.
 #[tokio::test]
 async fn long_names() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        let long = start(&env, name_of(MIB)).await?;
-        let good = start(&env, name_of(1)).await?;
-        assert_eq!(end(&good).await?, "Hello, x!");
-        assert_eq!(end(&long).await?.len(), MIB + "Hello, !".len());
-
+        let quotes = "\"\"".len();
+        for size in [MAX_INPUT - 1, MAX_INPUT] {
+            let long = start(&env, name_of(size - quotes)).await?;
+            let good = start(&env, name_of(1)).await?;
+            assert_eq!(end(&good).await?, "Hello, x!");
+            let greeting = end(&long).await?;
+            assert_eq!(greeting.len(), size - quotes + "Hello, !".len());
+        }
+        // The last one is as much as the server accepts; its greeting would be more.
+        for size in [MAX_INPUT + 1, 2 * MIB - 38] {
+            let long = start(&env, name_of(size - quotes)).await?;
+            let expected = format!(
+                "workflow failed: bad input: {size} bytes, more than the limit of 1572864 (BadInput)"
+            );
+            assert_eq!(end(&long).await?, expected);
+            assert!(activity_types(&long).await?.is_empty());
+        }
         for (length, reason) in [
             (2 * MIB, "Blob data size exceeds limit"),
             (5 * MIB, "larger than max"),

@@ -5,7 +5,7 @@ pub mod workflows;
 
 use activities::GreetingActivities;
 use reqwest::Url;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::WorkerOptions;
 use workflows::GreetingWorkflow;
 
@@ -22,5 +22,7 @@ pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOp
         .register_activities(GreetingActivities::new(service)?)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

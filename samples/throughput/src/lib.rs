@@ -7,7 +7,7 @@ pub mod usage;
 pub mod workflows;
 
 use activities::ThroughputActivities;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{EchoWorkflow, ThroughputWorkflow};
 
@@ -25,5 +25,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_activities(ThroughputActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }

@@ -7,7 +7,7 @@ pub mod telemetry;
 pub mod workflows;
 
 use activities::CheckoutActivities;
-use shared::LogFields;
+use shared::{LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{CheckoutWorkflow, ShipmentWorkflow};
 
@@ -26,5 +26,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_activities(CheckoutActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
         .build())
 }
