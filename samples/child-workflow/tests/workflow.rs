@@ -11,8 +11,12 @@ use child_workflow::{
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use shared::Input;
-use shared::testing::{TestEnv, bad_input, event_types, events, raw_json, until, with_worker};
+use shared::{
+    Input, MAX_INPUT, MAX_RESULT, describe,
+    testing::{
+        TestEnv, bad_input, event_types, events, lengthen_names, raw_json, until, with_worker,
+    },
+};
 use temporalio_client::{
     Client, UntypedSignal, UntypedWorkflow, WorkflowExecutionInfo, WorkflowHandle,
     errors::WorkflowGetResultError,
@@ -360,6 +364,68 @@ async fn greets_a_thousand_at_a_time() -> anyhow::Result<()> {
         until(&handle, StartChildWorkflowExecutionInitiated).await?;
         handle.terminate(Default::default()).await?;
         assert_eq!(most_at_a_time(&event_types(&handle).await?), 1000);
+        Ok(())
+    })
+    .await
+}
+
+/// An input whose JSON has this many bytes.
+fn input_of(bytes: usize) -> Value {
+    let names = vec![""; 10];
+    lengthen_names(json!({"names": names, "at_most": names.len()}), bytes)
+}
+
+/// Long lists: one that is as large as an input may be completes, although its greetings are larger
+/// together. A larger one fails before its first child.
+#[tokio::test]
+async fn limits_long_lists() -> anyhow::Result<()> {
+    // The greetings of the longest list that is accepted fit into a result.
+    const { assert!(MAX_INPUT + 5000 * "Hello, !".len() < MAX_RESULT) };
+    with_worker(worker_options, async |env| {
+        let input = input_of(MAX_INPUT);
+        let handle = start::<GreetManyWorkflow>(&env, "GreetManyWorkflow", input).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert!(serde_json::to_string(&greetings)?.len() > MAX_INPUT);
+
+        let as_reported = json!({"names": vec!["x".repeat(410); 5000], "at_most": 1000});
+        for input in [input_of(MAX_INPUT + 1), as_reported] {
+            let size = input.to_string().len();
+            let handle = start::<GreetManyWorkflow>(&env, "GreetManyWorkflow", input).await?;
+            let reason = format!("{size} bytes, more than the limit of 1572864");
+            assert_eq!(bad_input(&handle).await?, reason);
+            assert!(!happened(&handle, StartChildWorkflowExecutionInitiated).await?);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A name that leaves no room for what its child's input has beside it: the parent fails, and the
+/// reason names the size and the limit.
+#[tokio::test]
+async fn limits_the_input_of_children() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let beside = r#"{"greeting":"Hello","name":""}"#.len();
+        for excess in [0, 1] {
+            let size = MAX_INPUT + excess;
+            let name = json!("x".repeat(size - beside));
+            let handle = start::<GreetingWorkflow>(&env, "GreetingWorkflow", name).await?;
+            match handle.get_result(Default::default()).await {
+                Ok(greeting) => {
+                    assert_eq!(
+                        (excess, greeting.len()),
+                        (0, size - beside + "Hello, !".len())
+                    );
+                }
+                Err(error) => {
+                    let expected = format!(
+                        "workflow failed: the input has {size} bytes, more than the limit of \
+                         1572864 (TooLarge)"
+                    );
+                    assert_eq!(describe(&error), expected);
+                }
+            }
+        }
         Ok(())
     })
     .await

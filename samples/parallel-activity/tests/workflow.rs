@@ -4,8 +4,11 @@ use parallel_activity::{
     worker_options,
     workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
 };
-use serde_json::json;
-use shared::testing::{TestEnv, bad_input, event_types, until, with_worker};
+use serde_json::{Value, json};
+use shared::{
+    MAX_INPUT, MAX_RESULT,
+    testing::{TestEnv, bad_input, event_types, lengthen_names, until, with_worker},
+};
 use std::num::NonZeroUsize;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
@@ -132,6 +135,44 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             .await?;
         let reason = "`names`: 10000 items, and at most 5000 fit into one workflow's history";
         assert_eq!(bad_input(&handle).await?, reason);
+        Ok(())
+    })
+    .await
+}
+
+/// An input whose JSON has this many bytes.
+fn input_of(bytes: usize) -> Value {
+    let names = vec![""; 100];
+    lengthen_names(json!({"names": names, "at_most": names.len()}), bytes)
+}
+
+/// Long lists: one that is as large as an input may be completes, although its greetings are larger
+/// together. A larger one fails before its first activity.
+#[tokio::test]
+async fn limits_long_lists() -> anyhow::Result<()> {
+    // The greetings of the longest list that is accepted fit into a result.
+    const { assert!(MAX_INPUT + 5000 * "Hello, !".len() < MAX_RESULT) };
+    with_worker(worker_options, async |env| {
+        let start = |input| {
+            let input = [input];
+            let env = env.clone();
+            async move {
+                env.start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &input)
+                    .await
+            }
+        };
+        let handle = start(input_of(MAX_INPUT)).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert!(serde_json::to_string(&greetings)?.len() > MAX_INPUT);
+
+        let as_reported = json!({"names": vec!["x".repeat(410); 5000], "at_most": 1000});
+        for input in [input_of(MAX_INPUT + 1), as_reported] {
+            let size = input.to_string().len();
+            let handle = start(input).await?;
+            let reason = format!("{size} bytes, more than the limit of 1572864");
+            assert_eq!(bad_input(&handle).await?, reason);
+            assert_eq!(most_at_a_time(&event_types(&handle).await?), 0);
+        }
         Ok(())
     })
     .await

@@ -162,6 +162,21 @@ pub async fn bad_input<W: HasWorkflowDefinition>(
         .to_owned())
 }
 
+/// Lengthens the strings in the list `names` until the JSON of the input has this many bytes.
+pub fn lengthen_names(mut input: Value, bytes: usize) -> Value {
+    let missing = bytes.saturating_sub(input.to_string().len());
+    if let Some(names) = input["names"].as_array_mut() {
+        let count = names.len().max(1);
+        for (index, name) in names.iter_mut().enumerate() {
+            // The first names get the bytes that are left over.
+            let more = missing / count + usize::from(index < missing % count);
+            let longer = "x".repeat(more) + name.as_str().unwrap_or_default();
+            *name = longer.into();
+        }
+    }
+    input
+}
+
 /// Arguments as a client of another language sends them.
 pub fn raw_json(arguments: &[Value]) -> RawValue {
     let payload = |value: &Value| Payload {
