@@ -4,6 +4,7 @@ use anyhow::{Context, bail, ensure};
 use encryption::{encrypted, worker_options, workflows::Workflow};
 use serde_json::json;
 use shared::{
+    MAX_INPUT,
     codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
     describe,
     testing::{TestEnv, bad_input, events, until},
@@ -134,6 +135,36 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Long names, encrypted alone and compressed too: up to the limit they are greeted. Longer ones fail
+/// the workflow, by the size that they have once they are decrypted and decompressed: a few kilobytes
+/// can become 30 MiB.
+#[tokio::test]
+async fn limits_long_names() -> anyhow::Result<()> {
+    let nearly_2_mib = (2 << 20) - 200;
+    let sizes = [MAX_INPUT - 1, MAX_INPUT, MAX_INPUT + 1, nearly_2_mib];
+    for (compress_from, more) in [(None, None), (Some(1), Some(30 << 20))] {
+        let mut env = TestEnv::new().await?;
+        let codec = EncryptionCodec::new(development_key()?).compress_from(compress_from);
+        env.client = encrypted(env.client.clone(), codec);
+        env.work(worker_options, async {
+            for size in sizes.into_iter().chain(more) {
+                let name = json!("x".repeat(size - "\"\"".len()));
+                let handle = env.start_json::<Workflow>("Workflow", &[name]).await?;
+                if size <= MAX_INPUT {
+                    let greeting = handle.get_result(Default::default()).await?;
+                    assert_eq!(greeting.len(), "Hello, ".len() + size - "\"\"".len());
+                } else {
+                    let reason = format!("{size} bytes, more than the limit of 1572864");
+                    assert_eq!(bad_input(&handle).await?, reason);
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Input under a key that the worker does not have. The history says which; the workflow neither

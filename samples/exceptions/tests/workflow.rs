@@ -8,7 +8,7 @@ use exceptions::{
 };
 use serde_json::{Value, json};
 use shared::{
-    Input,
+    Input, MAX_ERROR, MAX_INPUT,
     testing::{TestEnv, bad_input, events, until},
 };
 use std::time::Duration;
@@ -178,6 +178,52 @@ async fn an_activity_may_panic() -> anyhow::Result<()> {
         assert_eq!(
             application.message,
             "Activity function panicked: no idea what to do with x"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// As much data as an activity accepts: an error that quotes all of it is shortened, and is retried
+/// like any other. One byte more fails the workflow before the activity is tried.
+#[tokio::test]
+async fn errors_about_long_data() -> anyhow::Result<()> {
+    with_worker(async |env| {
+        let beside = r#"{"data":"","should_fail":true,"trouble":"rejects"}"#.len();
+        let start = |trouble: &str, bytes: usize| {
+            let input = [json!({"data": "x".repeat(bytes - beside), "trouble": trouble})];
+            let env = env.clone();
+            async move {
+                env.start_json::<TypedErrorsWorkflow>("TypedErrorsWorkflow", &input)
+                    .await
+            }
+        };
+        for (trouble, what, message, attempt) in [
+            ("rejects", "DataRejected", "not fit for processing: ", 1),
+            (
+                "panics",
+                "error without a type",
+                "Activity function panicked: no idea what to do with ",
+                3,
+            ),
+        ] {
+            let (_, causes) = failure(&start(trouble, MAX_INPUT).await?).await?;
+            assert_eq!((&*causes[1].what, causes[0].attempt), (what, Some(attempt)));
+            let expected = format!(
+                "{message}{}… (shortened: the error has {} bytes, more than the limit of {MAX_ERROR})",
+                "x".repeat(500 - message.len()),
+                MAX_INPUT - beside + message.len()
+            );
+            assert_eq!(causes[1].message, expected);
+        }
+
+        let (_, causes) = failure(&start("rejects", MAX_INPUT + 1).await?).await?;
+        let [cause] = &causes[..] else {
+            panic!("{causes:#?}");
+        };
+        assert_eq!(
+            cause.to_string(),
+            "TooLarge: the input has 1572865 bytes, more than the limit of 1572864"
         );
         Ok(())
     })
