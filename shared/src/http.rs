@@ -1,8 +1,13 @@
-//! An HTTP client whose TLS does not contradict the SDK's.
+//! An HTTP client whose TLS does not contradict the SDK's, and the failure of its requests.
 
-use anyhow::Context;
-use reqwest::{Client, Url};
+use crate::TOO_LARGE;
+use anyhow::{Context, anyhow};
+use reqwest::{Client, Error, Url};
 use std::time::Duration;
+use temporalio_sdk::ApplicationFailure;
+
+/// Maximum length of a URL, in bytes. It is that of the `http` crate.
+const MAX_URL: usize = u16::MAX as usize - 1;
 
 /// An HTTP client for `service`, with a limit on each request: reqwest has none of its own.
 ///
@@ -20,4 +25,22 @@ pub fn http_client(service: &Url, timeout: Duration) -> anyhow::Result<Client> {
         client = client.tls_certs_only([]);
     }
     client.build().context("cannot set up the HTTP client")
+}
+
+/// The failure of an activity that asked `service` and got no answer.
+///
+/// It is retryable, unless the request was never sent because its URL is too long. The URL is not
+/// part of the message, because its query can hold anything.
+pub fn no_answer(service: &Url, error: Error) -> ApplicationFailure {
+    let size = error.url().map_or(0, |url| url.as_str().len());
+    let too_long = error.is_builder() && size > MAX_URL;
+    let reason = if too_long {
+        anyhow!("cannot ask {service}: the URL has {size} bytes, more than the limit of {MAX_URL}")
+    } else {
+        anyhow!(error.without_url()).context(format!("{service} does not answer"))
+    };
+    ApplicationFailure::builder(reason)
+        .maybe_type_name(too_long.then(|| TOO_LARGE.to_owned()))
+        .non_retryable(too_long)
+        .build()
 }

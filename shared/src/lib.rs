@@ -43,7 +43,7 @@ mod worker;
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
 #[cfg(feature = "http-client")]
-pub use http::http_client;
+pub use http::{http_client, no_answer};
 pub use input::{BAD_INPUT, Input, Inputs, at_most};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;

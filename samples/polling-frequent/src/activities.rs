@@ -2,10 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
 
-use anyhow::anyhow;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, http_client};
+use shared::{Input, http_client, no_answer};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -81,10 +80,7 @@ impl GreetingActivities {
         input: &ComposeGreetingInput,
     ) -> Result<Option<String>, ActivityError> {
         let service = &self.service;
-        // Without the URL of the error's own, which shows the query.
-        let no_answer = |error: reqwest::Error| {
-            anyhow!(error.without_url()).context(format!("{service} does not answer"))
-        };
+        let no_answer = |error| no_answer(service, error);
         let query = [
             ("id", id),
             ("greeting", &input.greeting),
@@ -111,6 +107,7 @@ mod tests {
     use super::*;
     use shared::polled_service::PolledService;
     use std::{
+        net::Ipv4Addr,
         sync::atomic::{AtomicU32, Ordering},
         time::Instant,
     };
@@ -211,6 +208,37 @@ mod tests {
         let (message, retried) = failure(nowhere.as_str()).await?;
         assert_eq!(message, format!("{nowhere} answered 404 Not Found"));
         assert!(!retried);
+        Ok(())
+    }
+
+    /// A name that makes the URL too long fails the activity for good, because the next request would
+    /// be as long. One byte less is greeted.
+    #[tokio::test]
+    async fn limits_the_url() -> anyhow::Result<()> {
+        let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
+        let beside = format!("{}?id=test&greeting=Hello&name=", service.url()).len();
+        let env = ActivityEnvironment::builder()
+            .register_activities(GreetingActivities::new(service.url().clone())?)
+            .build();
+        for length in [65_534, 65_535] {
+            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
+            let input = ComposeGreetingInput { greeting, name };
+            match env
+                .run(GreetingActivities::compose_greeting, input.into())
+                .await
+            {
+                Ok(_) => assert_eq!(length, 65_534),
+                Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
+                    let service = service.url();
+                    let expected = format!(
+                        "cannot ask {service}: the URL has 65535 bytes, more than the limit of 65534"
+                    );
+                    assert_eq!((failure.to_string(), length), (expected, 65_535));
+                    assert!(failure.is_non_retryable());
+                }
+                Err(other) => anyhow::bail!("{other:?}"),
+            }
+        }
         Ok(())
     }
 }
