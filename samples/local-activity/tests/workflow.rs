@@ -7,7 +7,7 @@ use local_activity::{
 };
 use serde_json::json;
 use shared::{
-    Input,
+    Input, MAX_INPUT, describe,
     testing::{TestEnv, activity_types, bad_input, event_types, with_worker},
 };
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
@@ -46,6 +46,38 @@ async fn greets_within_one_workflow_task() -> anyhow::Result<()> {
             WorkflowExecutionCompleted,
         ];
         assert_eq!(event_types(&handle).await?, expected);
+        Ok(())
+    })
+    .await
+}
+
+/// A name that leaves no room for what the activity's input has beside it fails the workflow. One byte
+/// less is greeted, by local and by regular activities.
+#[tokio::test]
+async fn limits_long_names() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let beside = r#"{"greeting":"Hello","name":""}"#.len();
+        for kind in ["LocalActivityWorkflow", "RegularActivityWorkflow"] {
+            for size in [MAX_INPUT, MAX_INPUT + 1] {
+                let name = json!("x".repeat(size - beside));
+                let handle = env
+                    .start_json::<LocalActivityWorkflow>(kind, &[name])
+                    .await?;
+                match handle.get_result(Default::default()).await {
+                    Ok(_) => assert_eq!(size, MAX_INPUT, "{kind}"),
+                    Err(error) => assert_eq!(
+                        (describe(&error), size),
+                        (
+                            "workflow failed: the input has 1572865 bytes, more than the limit of \
+                             1572864 (TooLarge)"
+                                .to_owned(),
+                            MAX_INPUT + 1
+                        ),
+                        "{kind}"
+                    ),
+                }
+            }
+        }
         Ok(())
     })
     .await

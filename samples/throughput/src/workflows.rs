@@ -6,13 +6,20 @@ use shared::Input;
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, SyncWorkflowContext,
-    WorkflowContext, WorkflowResult, workflows::join_all,
+    ActivityOptions, ApplicationFailure, ChildWorkflowOptions, LocalActivityOptions,
+    SyncWorkflowContext, WorkflowContext, WorkflowResult, workflows::join_all,
 };
 
 /// How long an activity may take before it is tried again: longer than an overloaded worker needs,
 /// for a second attempt would be load that nobody asked for.
 const START_TO_CLOSE: Duration = Duration::from_secs(30);
+
+/// The most activities that a workflow may have pending, by the server's default.
+const MAX_PENDING: u32 = 2000;
+
+/// The most payload for activities that run all at once: the 4 MiB that the server writes at a time,
+/// less a MiB for everything else that it writes about them.
+const MAX_AT_ONCE: u64 = 3 << 20;
 
 /// What the steps of a workflow are.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -42,6 +49,33 @@ pub struct Plan {
     pub payload: String,
 }
 
+impl Plan {
+    /// Checks that activities that run all at once fit into one workflow task. Otherwise, the server
+    /// fails the task again and again, or terminates the workflow.
+    ///
+    /// # Errors
+    /// If they do not. The message names the number and the limit.
+    pub fn check(&self) -> Result<(), String> {
+        if self.shape != Shape::Parallel {
+            return Ok(());
+        }
+        let bytes = u64::from(self.activities) * self.payload.len() as u64;
+        if self.activities > MAX_PENDING {
+            Err(format!(
+                "{} activities at once, more than the limit of {MAX_PENDING}; lower --activities",
+                self.activities
+            ))
+        } else if bytes > MAX_AT_ONCE {
+            Err(format!(
+                "all activities at once have {bytes} bytes of payload, more than the limit of \
+                 {MAX_AT_ONCE}; lower --activities or --payload"
+            ))
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// Takes the steps that its input asks for.
 #[workflow]
 #[derive(Default)]
@@ -54,11 +88,13 @@ impl ThroughputWorkflow {
     /// Returns how many steps it took.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
+        let plan = plan.valid()?;
+        plan.check().map_err(ApplicationFailure::non_retryable)?;
         let Plan {
             shape,
             activities,
             payload,
-        } = plan.valid()?;
+        } = plan;
         let echo = async |ctx: &WorkflowContext<Self>| {
             let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
             ctx.execute_activity(ThroughputActivities::echo, payload.clone(), options)

@@ -2,8 +2,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use anyhow::Context;
 use serde_json::{Value, json};
-use shared::testing::{TestEnv, address, bad_input, event_types, with_worker};
+use shared::{
+    describe,
+    testing::{TestEnv, address, bad_input, event_types, until, with_worker},
+};
 use std::{
     process::{Output, Stdio},
     time::Duration,
@@ -179,6 +183,74 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             bad_input(&handle).await?,
             "invalid type: integer `1`, expected a string"
         );
+        Ok(())
+    })
+    .await
+}
+
+/// Payloads of the largest size pass through every shape.
+#[tokio::test]
+async fn takes_the_largest_payload() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for shape in [
+            Shape::Sequence,
+            Shape::Parallel,
+            Shape::Local,
+            Shape::Child,
+            Shape::Signal,
+        ] {
+            let mut load = load(shape, 1, Pace::Concurrency(1));
+            load.plan.payload = payload(1 << 20);
+            let id = format!("{}-{shape:?}", env.task_queue);
+            load.run(&env.client, &env.task_queue, &id, || ())
+                .await
+                .with_context(|| format!("{shape:?}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// More activities at once, or more payload for them together, than one workflow task can schedule
+/// fail the workflow before the first of them.
+#[tokio::test]
+async fn refuses_too_much_at_once() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        for (activities, bytes, reason) in [
+            (2000, 1500, None),
+            (
+                2001,
+                1,
+                Some("2001 activities at once, more than the limit of 2000; lower --activities"),
+            ),
+            (
+                5,
+                1 << 20,
+                Some(
+                    "all activities at once have 5242880 bytes of payload, more than the limit of \
+                     3145728; lower --activities or --payload",
+                ),
+            ),
+        ] {
+            let plan = json!({
+                "shape": "parallel",
+                "activities": activities,
+                "payload": payload(bytes),
+            });
+            let handle = env
+                .start_json::<ThroughputWorkflow>("ThroughputWorkflow", &[plan])
+                .await?;
+            let Some(reason) = reason else {
+                until(&handle, ActivityTaskScheduled).await?;
+                handle.terminate(Default::default()).await?;
+                continue;
+            };
+            let error = handle.get_result(Default::default()).await.err();
+            let error = describe(&error.context("completed")?);
+            assert_eq!(error, format!("workflow failed: {reason}"));
+            let events = event_types(&handle).await?;
+            assert!(!events.contains(&ActivityTaskScheduled), "{events:?}");
+        }
         Ok(())
     })
     .await

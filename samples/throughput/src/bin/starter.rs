@@ -21,9 +21,6 @@ use throughput::{
 /// The largest payload, in bytes. The server takes twice as much, but warns from half of it.
 const MAX_PAYLOAD: u32 = 1 << 20;
 
-/// What fits into one request: a workflow task that schedules more fails, again and again.
-const MAX_REQUEST: u64 = 4 << 20;
-
 /// Starts many workflows, waits for their results, and prints how long they took.
 #[derive(Parser)]
 struct Args {
@@ -83,14 +80,12 @@ struct Report {
 async fn main() -> MainResult {
     let args = Args::parse();
     let starter = &args.starter;
-    let at_once = match args.shape {
-        Shape::Parallel => u64::from(args.activities) * u64::from(args.payload),
-        _ => 0,
+    let plan = Plan {
+        shape: args.shape,
+        activities: args.activities,
+        payload: payload(args.payload as usize),
     };
-    if at_once >= MAX_REQUEST {
-        let message = "all activities at once would be more than the 4 MiB that a request may have";
-        return Err(anyhow::anyhow!("{message}; lower --activities or --payload").into());
-    }
+    plan.check().map_err(anyhow::Error::msg)?;
 
     init_logs()?;
     let data_converter = args.encryption.data_converter()?;
@@ -112,11 +107,7 @@ async fn main() -> MainResult {
             Some(rate) => Pace::Rate(rate),
             None => Pace::Concurrency(args.concurrency.get()),
         },
-        plan: Plan {
-            shape: args.shape,
-            activities: args.activities,
-            payload: payload(args.payload as usize),
-        },
+        plan,
     };
     // Not measured: it waits until the worker is there.
     let first = format!("{id}-first");
