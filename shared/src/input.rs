@@ -49,6 +49,10 @@ where
 /// decode. It carries the error to the first line of our own code, where [`Input::valid`] turns
 /// it into a failure that ends the workflow at once and names the field.
 ///
+/// It also refuses arguments of more than [`MAX_INPUT`](crate::MAX_INPUT) bytes in total: the server
+/// accepts more, but what a workflow builds from them could be too large for the server. A client
+/// and a workflow refuse to send such arguments, and a worker refuses to decode them.
+///
 /// The JSON on the wire is that of `T`, and starting stays type-safe: a client passes `value.into()`.
 ///
 /// ```

@@ -5,7 +5,8 @@
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
 //! [`sleep`], a timer that a workflow can be cancelled in.
-//! [`LogFields`] goes around workflow code, and says whose log lines these are.
+//! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
+//! around it too, and fails a workflow or an activity whose result is too large for the server.
 //!
 //! A module behind a feature is for who needs it, and says itself what it is for.
 
