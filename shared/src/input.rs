@@ -480,9 +480,48 @@ mod tests {
     /// A megabyte where a number belongs does not come back as a megabyte of error.
     #[test]
     fn shortens_what_it_quotes() {
-        let message = decode_json::<u32>(&format!("\"{}\"", "ä".repeat(1 << 20))).unwrap_err();
+        let message = decode_json::<u32>(&format!("\"{}\"", "ä".repeat(1 << 19))).unwrap_err();
         assert_eq!(message.chars().count(), MAX_MESSAGE_CHARS + 1);
         assert!(message.ends_with('…'));
+    }
+
+    /// Arguments are refused above the limit, with and without a converter of one's own, and before
+    /// anything is decoded. A result, which the SDK encodes as one payload, has a limit of its own.
+    #[test]
+    fn limits_the_size() -> anyhow::Result<()> {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        let reason = "1572865 bytes, more than the limit of 1572864";
+        assert!(decode_json::<String>(&text(MAX_INPUT)).is_ok());
+        let garbage = "x".repeat(MAX_INPUT + 1);
+        for too_large in [text(MAX_INPUT + 1), garbage] {
+            assert_eq!(decode_json::<String>(&too_large).unwrap_err(), reason);
+        }
+        let half = text(MAX_INPUT / 2);
+        assert!(decode_inputs(&[&half, &half]).is_err_and(|error| error.contains("argument 2")));
+        let more = text(MAX_INPUT / 2 + 1);
+        assert_eq!(decode_inputs(&[&half, &more]).unwrap_err(), reason);
+
+        let converter = PayloadConverter::serde_json();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let too_large = payload("json/plain", &text(MAX_INPUT + 1));
+        let Input(decoded) = converter.from_payload::<Input<String>>(&context, too_large)?;
+        assert_eq!(decoded.unwrap_err(), reason);
+
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let input = |bytes: usize| Input::from("x".repeat(bytes - 2));
+        assert!(converter.to_payloads(&context, &input(MAX_INPUT)).is_ok());
+        assert!(
+            converter
+                .to_payloads(&context, &input(MAX_INPUT + 1))
+                .is_err()
+        );
+        assert!(
+            converter
+                .to_payload(&context, &input(MAX_INPUT + 1))
+                .is_ok()
+        );
+        Ok(())
     }
 
     /// Bytes keep their own encoding.

@@ -256,3 +256,30 @@ fn with_short_text(failure: Box<ApplicationFailure>) -> Box<ApplicationFailure> 
         .build();
     Box::new(shortened)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Input;
+    use temporalio_common::data_converters::{GenericPayloadConverter, RawValue};
+
+    /// The size is that of the payload that the SDK makes of the value.
+    #[test]
+    fn measures_like_the_sdk() -> anyhow::Result<()> {
+        fn check<T: TemporalSerializable + 'static>(value: T) -> anyhow::Result<()> {
+            let converter = PayloadConverter::default();
+            let context = SerializationContext::new(&SerializationContextData::None, &converter);
+            let payload = converter.to_payload(&context, &value)?;
+            assert_eq!(payload_size(&value, &value), payload.data.len());
+            Ok(())
+        }
+        check("a \"quoted\" text\n".to_owned())?;
+        check(vec![Some(1.5), None])?;
+        check(vec![0_u8, 200, 255])?;
+        check(Some(vec![0_u8, 200, 255]))?;
+        check(None::<Vec<u8>>)?;
+        check(Input::from(vec!["a", "b"]))?;
+        let converter = PayloadConverter::default();
+        check(RawValue::from_value(&"raw".to_owned(), &converter))
+    }
+}
