@@ -5,6 +5,10 @@ use std::time::{Duration, SystemTime};
 use temporalio_client::schedules::{
     ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleOverlapPolicy, ScheduleSpec,
 };
+use temporalio_common::protos::temporal::api::schedule::v1 as proto;
+
+/// How many bytes of a comment the server takes.
+const MAX_COMMENT: usize = 200;
 
 /// How often, unless something else is asked for.
 pub const EVERY: Duration = Duration::from_secs(120);
@@ -76,7 +80,7 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     pub remaining_actions: Option<i64>,
 
-    /// When; replaces all times.
+    /// When.
     #[command(flatten)]
     pub spec: SpecArgs,
 }
@@ -99,7 +103,7 @@ pub struct SpecArgs {
     exclude_calendar: Vec<ScheduleCalendarSpec>,
 
     /// As cron says it, as '0 9 * * MON-FRI'; repeat it
-    #[arg(long, value_name = "CRON")]
+    #[arg(long, value_name = "CRON", value_parser = parse_cron)]
     cron: Vec<String>,
 
     /// Whose clock calendars and cron strings mean, as Europe/Paris [default: UTC]
@@ -134,6 +138,35 @@ impl SpecArgs {
         !(self.interval.is_empty() && self.calendar.is_empty() && self.cron.is_empty())
     }
 
+    /// Changes what was given in a schedule's times. Intervals, calendars and cron strings together
+    /// replace those that the schedule has.
+    ///
+    /// # Errors
+    /// If the jitter is longer than the protocol can say.
+    #[allow(deprecated, reason = "the only field for exclusions as text")]
+    pub fn set(&self, spec: &mut proto::ScheduleSpec) -> anyhow::Result<()> {
+        if self.has_times() {
+            spec.interval = self.interval.iter().cloned().map(Into::into).collect();
+            spec.calendar = self.calendar.iter().cloned().map(Into::into).collect();
+            spec.cron_string.clone_from(&self.cron);
+            spec.structured_calendar.clear();
+        }
+        if !self.exclude_calendar.is_empty() {
+            let excluded = self.exclude_calendar.iter().cloned();
+            spec.exclude_calendar = excluded.map(Into::into).collect();
+            spec.exclude_structured_calendar.clear();
+        }
+        if let Some(name) = &self.time_zone {
+            spec.timezone_name.clone_from(name);
+            // A definition of another client's would take precedence over the name.
+            spec.timezone_data.clear();
+        }
+        if let Some(jitter) = self.jitter {
+            spec.jitter = Some(jitter.try_into().context("--jitter is too long")?);
+        }
+        Ok(())
+    }
+
     /// For the SDK; every two minutes if there are no times.
     pub fn into_spec(self) -> ScheduleSpec {
         let has_times = self.has_times();
@@ -155,8 +188,9 @@ impl SpecArgs {
 /// What happens when an action is due while the workflow of the one before still runs.
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 pub enum OverlapPolicy {
+    // The numbers are the protocol's.
     /// It does not happen
-    Skip,
+    Skip = 1,
     /// It happens when the other ends; a further one does not
     BufferOne,
     /// It happens when the other ends, and so do all further ones, one after the other
@@ -200,10 +234,55 @@ fn parse_interval(text: &str) -> anyhow::Result<ScheduleIntervalSpec> {
     Ok(ScheduleIntervalSpec::new(parse(every)?, offset))
 }
 
+/// Whether two schedules have the same times.
+///
+/// The server compiles calendars and cron strings, so those that it returns do not look like those
+/// that were sent. It keeps their comments, where the flags leave a copy of the text.
+#[allow(deprecated, reason = "see `SpecArgs::set`")]
+pub fn same_times(mut one: proto::ScheduleSpec, mut other: proto::ScheduleSpec) -> bool {
+    let take_texts = |spec: &mut proto::ScheduleSpec| {
+        let crons = spec.cron_string.drain(..).map(|cron| {
+            let comment = cron.split_once('#').map(|(_, comment)| comment.trim());
+            comment.unwrap_or_default().to_owned()
+        });
+        let compiled = spec.structured_calendar.drain(..).map(|c| c.comment);
+        let calendars = spec.calendar.drain(..).map(|c| c.comment);
+        let included: Vec<_> = compiled.chain(calendars).chain(crons).collect();
+        let compiled = spec.exclude_structured_calendar.drain(..);
+        let compiled = compiled.map(|c| c.comment);
+        let calendars = spec.exclude_calendar.drain(..).map(|c| c.comment);
+        let excluded: Vec<_> = compiled.chain(calendars).collect();
+        (included, excluded)
+    };
+    take_texts(&mut one) == take_texts(&mut other) && one == other
+}
+
+/// Cuts off what the server would not take as a comment.
+fn comment(text: &str) -> String {
+    let text = text.trim();
+    text[..text.floor_char_boundary(MAX_COMMENT)].to_owned()
+}
+
+/// The fields go to the server as they are, and their text once more as the comment.
+fn parse_cron(text: &str) -> anyhow::Result<String> {
+    ensure!(
+        !text.trim_start().starts_with("@every"),
+        "write it as --interval"
+    );
+    let (fields, _) = text.split_once('#').unwrap_or((text, ""));
+    ensure!(
+        fields.len() == text.len() || fields.ends_with(char::is_whitespace),
+        "the server would take `{}` for a comment; give the days by number or name",
+        &text[fields.len()..]
+    );
+    Ok(format!("{fields} #{}", comment(text)))
+}
+
 /// Ranges go to the server as they are: it knows `MON-FRI`, `1,15`, `0-30/10` and `*`.
 fn parse_calendar(text: &str) -> anyhow::Result<ScheduleCalendarSpec> {
     ensure!(!text.trim().is_empty(), "write it as 'hour=9 minute=30'");
     let mut calendar = ScheduleCalendarSpec::default();
+    calendar.comment = comment(text);
     for part in text.split_whitespace() {
         let (field, range) = part
             .split_once('=')

@@ -7,16 +7,16 @@
 
 use crate::{
     TASK_QUEUE,
-    options::{CreateArgs, UpdateArgs},
+    options::{CreateArgs, UpdateArgs, same_times},
     report::{Run, time},
     workflows::YourSchedulesWorkflow,
 };
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
-use shared::StarterArgs;
+use shared::{Input, StarterArgs};
 use std::time::{Duration, Instant};
 use temporalio_client::{
-    Client,
+    Client, NamespacedClient,
     grpc::WorkflowService,
     schedules::{
         CreateScheduleOptions, ScheduleAction, ScheduleBackfill, ScheduleDescription,
@@ -26,14 +26,24 @@ use temporalio_client::{
 };
 use temporalio_common::{
     WorkflowDefinition,
+    data_converters::{SerializationContextData, WorkflowSerializationContext},
     protos::temporal::api::{
-        schedule::v1::schedule_action::Action, workflow::v1::NewWorkflowExecutionInfo,
-        workflowservice::v1::ListScheduleMatchingTimesRequest,
+        common::v1::Payloads,
+        schedule::v1::{Schedule, schedule_action::Action},
+        workflow::v1::NewWorkflowExecutionInfo,
+        workflowservice::v1::{ListScheduleMatchingTimesRequest, UpdateScheduleRequest},
     },
 };
+use uuid::Uuid;
 
 /// The server answers a trigger and a backfill before it acts. How long to wait until it has.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long to try again while others change the same schedule.
+const CONTENTION: Duration = Duration::from_secs(10);
+
+/// The shortest catch-up window. The server makes this of a shorter one.
+const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
 
 /// Why less may have come of a trigger or a backfill than was asked for. The server does not tell.
 const MISSING: &str = "the server has not come to it yet, or a workflow of the same id, hence for \
@@ -203,100 +213,152 @@ async fn outcome(
 /// Changes what `args` names, and leaves the rest as it is.
 ///
 /// # Errors
-/// If there is no such schedule, if it would lose something, or if the server does not take the
-/// times.
-pub async fn update(handle: &ScheduleHandle<Client>, args: UpdateArgs) -> anyhow::Result<()> {
-    let given = args.spec.given();
+/// If there is no such schedule, if it starts another workflow and `args` has an argument, or if the
+/// server does not take the times.
+pub async fn update(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+    args: UpdateArgs,
+) -> anyhow::Result<()> {
     ensure!(
         args != UpdateArgs::default(),
         "nothing to update; `update --help` tells what can be"
     );
+    let given = args.spec.given();
     // An update replaces all times, and a time zone is none.
     ensure!(
         given.is_empty() || args.spec.has_times(),
         "{} alone would leave it without times: add --interval, --calendar or --cron",
         given.join(", ")
     );
-    let description = handle.describe(Default::default()).await?;
-    let action = match args.arg {
+    let input = match &args.arg {
         Some(argument) => {
-            let action = with_argument(&description, argument);
-            let id = handle.schedule_id();
-            Some(action.with_context(|| format!("schedule `{id}` keeps its argument"))?)
+            let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+            let argument: Input<String> = argument.clone().into();
+            let payloads = client.data_converter().to_payloads(&context, &argument);
+            Some(Payloads {
+                payloads: payloads.await?,
+            })
         }
         None => None,
     };
-    // Not `handle.update`: that decodes the argument and sends it back decoded, in the clear if
-    // there is a payload codec. And neither asks whether somebody else has updated the schedule
-    // since: the last one wins.
-    let mut update = description.into_update();
-    if let Some(action) = action {
-        update.set_action(action);
-    }
-    if !given.is_empty() {
-        update.set_spec(args.spec.into_spec());
-    }
-    if let Some(note) = args.note {
-        update.set_note(note);
-    }
-    if let Some(policy) = args.overlap_policy {
-        update.set_overlap_policy(policy.into());
-    }
-    if let Some(window) = args.catchup_window {
-        update.set_catchup_window(window);
-    }
-    if let Some(pause) = args.pause_on_failure {
-        update.set_pause_on_failure(pause);
-    }
-    if let Some(count) = args.remaining_actions {
-        update.set_remaining_actions(Some(count));
-    }
-    let updated = handle.send_update(update, Default::default()).await;
-    updated.with_context(|| refused("update", &given))
+    let edited = edit(client, handle, |schedule| {
+        if let Some(input) = &input {
+            our_action(schedule)?.input = Some(input.clone());
+        }
+        if !given.is_empty() {
+            args.spec.set(schedule.spec.insert(Default::default()))?;
+        }
+        let policies = schedule.policies.get_or_insert_default();
+        if let Some(policy) = args.overlap_policy {
+            policies.overlap_policy = policy as i32;
+        }
+        if let Some(window) = args.catchup_window {
+            let window = window.max(MIN_CATCHUP_WINDOW).try_into();
+            policies.catchup_window = Some(window.context("--catchup-window is too long")?);
+        }
+        if let Some(pause) = args.pause_on_failure {
+            policies.pause_on_failure = pause;
+        }
+        let state = schedule.state.get_or_insert_default();
+        if let Some(note) = &args.note {
+            state.notes.clone_from(note);
+        }
+        if let Some(count) = args.remaining_actions {
+            (state.limited_actions, state.remaining_actions) = (true, count);
+        }
+        Ok(())
+    });
+    edited.await.with_context(|| refused("update", &given))
 }
 
-/// The action of a schedule, with another argument.
+/// Pauses a schedule, or lets it act by itself again.
 ///
-/// `set_action` replaces the whole of it, and the SDK's has but a type, a queue, an id and input:
-/// a timeout, a retry policy or a memo that another client has set would be gone, in silence.
-fn with_argument(
-    description: &ScheduleDescription,
-    argument: String,
-) -> anyhow::Result<ScheduleAction> {
-    let schedule = description.raw().schedule.clone().unwrap_or_default();
-    let Some(Action::StartWorkflow(action)) = schedule.action.unwrap_or_default().action else {
+/// `handle.pause` is not enough: if a trigger reaches the schedule at the same moment, server 1.32
+/// drops one of the two and answers both as if all were well.
+///
+/// # Errors
+/// If there is no such schedule.
+pub async fn set_paused(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+    paused: bool,
+    note: &str,
+) -> anyhow::Result<()> {
+    edit(client, handle, |schedule| {
+        let state = schedule.state.get_or_insert_default();
+        state.paused = paused;
+        note.clone_into(&mut state.notes);
+        Ok(())
+    })
+    .await
+}
+
+/// Applies `change` to a schedule and loses nothing that others change at the same time.
+///
+/// An update replaces the whole schedule, so this one sends the server's own message back: whatever
+/// `change` leaves alone stays, payloads included. (`handle.update` decodes the argument and sends it
+/// back decoded, in the clear.) The conflict token makes the server drop the update if the schedule
+/// has changed since. Server 1.32 still answers that all is well, so only a second look tells.
+async fn edit(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+    change: impl Fn(&mut Schedule) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + CONTENTION;
+    let mut sent = false;
+    loop {
+        let description = handle.describe(Default::default()).await?.into_raw();
+        let current = description.schedule.unwrap_or_default();
+        let mut wanted = current.clone();
+        change(&mut wanted)?;
+        if sent && same(current, wanted.clone()) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "others keep changing schedule `{}` before this change arrives; try again",
+            handle.schedule_id()
+        );
+        let request = UpdateScheduleRequest {
+            namespace: handle.namespace().to_owned(),
+            schedule_id: handle.schedule_id().to_owned(),
+            schedule: Some(wanted),
+            conflict_token: description.conflict_token,
+            identity: client.identity(),
+            request_id: Uuid::new_v4().to_string(),
+            // Left out, the schedule's own memo and search attributes stay.
+            ..Default::default()
+        };
+        match client.clone().update_schedule(request.into_request()).await {
+            // The answer of newer servers to an outdated token.
+            Err(status) if status.code() == Code::FailedPrecondition => {}
+            other => drop(other.map_err(ScheduleError::from)?),
+        }
+        sent = true;
+    }
+}
+
+fn same(mut one: Schedule, mut other: Schedule) -> bool {
+    let (times, other_times) = (one.spec.take(), other.spec.take());
+    one == other && same_times(times.unwrap_or_default(), other_times.unwrap_or_default())
+}
+
+/// The action of a schedule that starts [`YourSchedulesWorkflow`].
+fn our_action(schedule: &mut Schedule) -> anyhow::Result<&mut NewWorkflowExecutionInfo> {
+    let action = schedule.action.as_mut();
+    let Some(Action::StartWorkflow(action)) = action.and_then(|action| action.action.as_mut())
+    else {
         bail!("it does not start a workflow");
     };
-    let workflow_type = action.workflow_type.clone().unwrap_or_default().name;
+    let workflow_type = action.workflow_type.as_ref();
+    let workflow_type = workflow_type.map_or("", |workflow_type| &workflow_type.name);
     let ours = YourSchedulesWorkflow::run.name();
     ensure!(
         workflow_type == ours,
         "it starts {workflow_type}, not {ours}"
     );
-    let replacement = ScheduleAction::start_workflow(
-        YourSchedulesWorkflow::run,
-        argument.into(),
-        action.task_queue.clone().unwrap_or_default().name,
-        action.workflow_id.clone(),
-    );
-    let lost = NewWorkflowExecutionInfo {
-        workflow_id: String::new(),
-        workflow_type: None,
-        task_queue: None,
-        input: None,
-        // Other clients send an empty one.
-        priority: action
-            .priority
-            .clone()
-            .filter(|priority| *priority != Default::default()),
-        ..action
-    };
-    ensure!(
-        lost == Default::default(),
-        "its action has a timeout, a retry policy, a memo or the like, which this update would \
-         drop; change it with the client that made it"
-    );
-    Ok(replacement)
+    Ok(action)
 }
 
 fn refused(verb: &str, given: &[&str]) -> String {

@@ -1,14 +1,21 @@
 //! The commands of the real starter, each test with a schedule of its own.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "no workflow code in here"
+)]
 
 use anyhow::{Context, bail, ensure};
 use futures::{
     FutureExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, join_all, try_join_all},
 };
 use schedule::{
-    options::UpdateArgs, report::Run, schedules::update, worker_options,
+    options::{OverlapPolicy, UpdateArgs},
+    report::Run,
+    schedules::{set_paused, update},
+    worker_options,
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::{Value, json};
@@ -23,7 +30,7 @@ use temporalio_client::{
     grpc::WorkflowService,
     schedules::{
         CreateScheduleOptions, ScheduleAction, ScheduleDescription, ScheduleError, ScheduleHandle,
-        ScheduleSpec,
+        ScheduleOverlapPolicy, ScheduleSpec,
     },
     tonic::{Code, IntoRequest},
 };
@@ -139,6 +146,19 @@ impl Starter {
             Err(ScheduleError::Rpc(status)) if status.code() == Code::NotFound => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Replaces the schedule as a client of another language does it, with all the fields there are.
+    async fn replace(&self, schedule: Schedule) -> anyhow::Result<()> {
+        let request = UpdateScheduleRequest {
+            namespace: self.handle.namespace().to_owned(),
+            schedule_id: self.handle.schedule_id().to_owned(),
+            schedule: Some(schedule),
+            ..Default::default()
+        };
+        let mut service = self.env.client.clone();
+        service.update_schedule(request.into_request()).await?;
+        Ok(())
     }
 
     fn workflow(&self, run: &Value) -> WorkflowHandle<Client, YourSchedulesWorkflow> {
@@ -651,50 +671,94 @@ async fn updates_policies() -> anyhow::Result<()> {
     .await
 }
 
-/// An action with settings that the SDK does not have is not replaced, nor is one that starts
-/// another workflow; everything else can still be updated.
+/// Only a schedule that starts the sample's own workflow takes another argument.
 #[tokio::test]
-async fn drops_nothing_of_another_client() -> anyhow::Result<()> {
+async fn keeps_the_argument_of_another_workflow() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
-        // As a client of another language does it.
-        let replace = async |schedule: Schedule| {
-            let request = UpdateScheduleRequest {
-                namespace: starter.handle.namespace().to_owned(),
-                schedule_id: starter.handle.schedule_id().to_owned(),
-                schedule: Some(schedule),
-                ..Default::default()
-            };
-            let mut service = starter.env.client.clone();
-            service.update_schedule(request.into_request()).await
-        };
-        let prefix = format!(
-            "schedule `{}` keeps its argument: ",
-            starter.handle.schedule_id()
-        );
-
         let mut schedule = starter.schedule().await?;
-        action_of(&mut schedule)?.workflow_run_timeout = Some(Duration::from_secs(60).try_into()?);
-        replace(schedule.clone()).await?;
-        let error = starter.error("update --arg x").await?;
-        let expected = "its action has a timeout, a retry policy, a memo or the like, which this \
-                        update would drop; change it with the client that made it";
-        assert_eq!(error, format!("{prefix}{expected}"));
-
-        let mut before = starter.schedule().await?;
-        let updated = starter.result("update --note new --interval 1h").await?;
-        assert_eq!(updated["note"], "new");
-        let mut after = starter.schedule().await?;
-        assert_eq!(action_of(&mut after)?, action_of(&mut before)?);
-
-        let other = action_of(&mut schedule)?.workflow_type.as_mut();
-        "Other".clone_into(&mut other.context("a type")?.name);
-        replace(schedule).await?;
+        let workflow_type = action_of(&mut schedule)?.workflow_type.as_mut();
+        "Other".clone_into(&mut workflow_type.context("a type")?.name);
+        starter.replace(schedule).await?;
+        let before = starter.schedule().await?;
         let error = starter.error("update --arg x").await?;
         assert_eq!(
             error,
-            format!("{prefix}it starts Other, not YourSchedulesWorkflow")
+            "cannot update the schedule: it starts Other, not YourSchedulesWorkflow"
         );
+        assert_eq!(starter.schedule().await?, before);
+        Ok(())
+    })
+    .await
+}
+
+/// Updates of different fields at the same time all take effect, and so does a pause among them.
+#[tokio::test]
+async fn concurrent_updates_lose_nothing() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        let mut expected = starter.schedule().await?;
+        let updates = [
+            "update --arg other",
+            "update --overlap-policy buffer-one",
+            "update --catchup-window 1h",
+            "update --pause-on-failure true",
+            "update --remaining-actions 3",
+            "update --cron '0 0 2 1 *'",
+            "pause --note Enough.",
+        ];
+        let results = join_all(updates.map(|line| starter.result(line))).await;
+        results.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+
+        let input = action_of(&mut expected)?.input.as_mut();
+        let payload = input.and_then(|input| input.payloads.first_mut());
+        payload.context("an argument")?.data = br#""other""#.into();
+        let policies = expected.policies.get_or_insert_default();
+        policies.overlap_policy = OverlapPolicy::BufferOne as i32;
+        policies.catchup_window = Some(Duration::from_secs(3600).try_into()?);
+        policies.pause_on_failure = true;
+        let state = expected.state.get_or_insert_default();
+        (state.limited_actions, state.remaining_actions) = (true, 3);
+        (state.paused, state.notes) = (true, "Enough.".to_owned());
+        let mut actual = starter.schedule().await?;
+        let days = |schedule: &mut Schedule| {
+            let spec = schedule.spec.take().unwrap_or_default();
+            let calendars = spec.structured_calendar.into_iter();
+            let days = calendars.flat_map(|calendar| calendar.day_of_month);
+            days.map(|range| range.start).collect::<Vec<_>>()
+        };
+        assert_eq!(days(&mut expected), [1]);
+        assert_eq!(days(&mut actual), [2]);
+        assert_eq!(actual, expected);
+        Ok(())
+    })
+    .await
+}
+
+/// A schedule stays paused however often it is triggered while it is being paused.
+#[tokio::test]
+async fn pauses_beside_triggers() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result(YEARLY).await?;
+        for _ in 0..5 {
+            let triggers = async {
+                loop {
+                    let policy = ScheduleOverlapPolicy::Skip;
+                    let triggers =
+                        (0..4).map(|_| starter.handle.trigger(policy, Default::default()));
+                    if let Err(error) = try_join_all(triggers).await {
+                        break error;
+                    }
+                }
+            };
+            let paused = tokio::select! {
+                paused = starter.result("pause") => paused?,
+                error = triggers => return Err(error.into()),
+            };
+            assert_eq!(paused["paused"], true);
+            assert!(starter.describe().await?.paused());
+            starter.result("unpause").await?;
+        }
         Ok(())
     })
     .await
@@ -724,7 +788,7 @@ impl PayloadCodec for Invert {
     }
 }
 
-/// With a codec, the argument stays encoded on the server, whether an update replaces it or not.
+/// With a codec, the argument stays encoded on the server, whether a change replaces it or not.
 #[tokio::test]
 async fn updates_leave_arguments_encoded() -> anyhow::Result<()> {
     let failures = DefaultFailureConverter::default();
@@ -757,13 +821,15 @@ async fn updates_leave_arguments_encoded() -> anyhow::Result<()> {
             note: Some("new".to_owned()),
             ..Default::default()
         };
-        update(&starter.handle, note).await?;
+        update(&starter.env.client, &starter.handle, note).await?;
+        assert!(is_encoded("secret").await?);
+        set_paused(&starter.env.client, &starter.handle, true, "Enough.").await?;
         assert!(is_encoded("secret").await?);
         let arg = UpdateArgs {
             arg: Some("other".to_owned()),
             ..Default::default()
         };
-        update(&starter.handle, arg).await?;
+        update(&starter.env.client, &starter.handle, arg).await?;
         assert!(is_encoded("other").await?);
         Ok(())
     })
@@ -868,7 +934,6 @@ async fn refused_flags() -> anyhow::Result<()> {
             "the following required arguments were not provided: --end-time <TIME>".to_owned(),
         ),
         ("update", "nothing to update; `update --help` tells what can be".to_owned()),
-        ("pause --note ''", "a value is required for '--note <TEXT>' but none was supplied".to_owned()),
         (
             "describe --schedule-id ''",
             "a value is required for '--schedule-id <ID>' but none was supplied".to_owned(),

@@ -14,7 +14,7 @@ use schedule::{
     SCHEDULE_ID, TASK_QUEUE,
     options::{BackfillArgs, CreateArgs, EVERY, OverlapPolicy, UpdateArgs},
     report::{Listed, Run, Summary},
-    schedules::{backfill, create, explain, trigger, update},
+    schedules::{backfill, create, explain, set_paused, trigger, update},
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::json;
@@ -67,14 +67,13 @@ enum Command {
     /// Keep it from acting by itself
     Pause {
         /// Why
-        // Not empty: the note is all that the request holds, and without one the server does nothing.
-        #[arg(long, value_name = "TEXT", default_value = "Paused by the starter.", value_parser = NonEmptyStringValueParser::new())]
+        #[arg(long, value_name = "TEXT", default_value = "Paused by the starter.")]
         note: String,
     },
     /// Let it act by itself again
     Unpause {
         /// Why
-        #[arg(long, value_name = "TEXT", default_value = "Unpaused by the starter.", value_parser = NonEmptyStringValueParser::new())]
+        #[arg(long, value_name = "TEXT", default_value = "Unpaused by the starter.")]
         note: String,
     },
     /// Change it; what is not named stays as it is
@@ -150,15 +149,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
             "created"
         }
         Command::Pause { note } => {
-            handle.pause(Some(note), Default::default()).await?;
+            set_paused(client, handle, true, &note).await?;
             "paused"
         }
         Command::Unpause { note } => {
-            handle.unpause(Some(note), Default::default()).await?;
+            set_paused(client, handle, false, &note).await?;
             "unpaused"
         }
         Command::Update(args) => {
-            update(handle, args).await?;
+            update(client, handle, args).await?;
             "updated"
         }
     };
@@ -240,10 +239,10 @@ async fn steps(
         arg: Some("my new schedule arg".to_owned()),
         ..Default::default()
     };
-    update(handle, new).await?;
+    update(client, handle, new).await?;
     show("updated", client, handle).await?;
 
-    handle.pause(Some("Enough."), Default::default()).await?;
+    set_paused(client, handle, true, "Enough.").await?;
     show("paused", client, handle).await?;
     Ok(result)
 }
