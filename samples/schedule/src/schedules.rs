@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
 use shared::{Input, StarterArgs};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use temporalio_client::{
     Client, NamespacedClient,
     grpc::WorkflowService,
@@ -44,6 +44,9 @@ const CONTENTION: Duration = Duration::from_secs(10);
 
 /// The shortest catch-up window. The server makes this of a shorter one.
 const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
+
+/// How many times a backfill may have. The server starts about ten a second.
+const MAX_TIMES: i64 = 100_000;
 
 /// Why less may have come of a trigger or a backfill than was asked for. The server does not tell.
 const MISSING: &str = "the server has not come to it yet, or a workflow of the same id, hence for \
@@ -135,37 +138,58 @@ pub async fn trigger(
 /// Has a schedule act, now, once for each of its times in a range of the past.
 ///
 /// # Errors
-/// If there is no such schedule, or it has no time in the range.
+/// If there is no such schedule, or it has no time in the range, or too many.
 pub async fn backfill(
     client: &Client,
     handle: &ScheduleHandle<Client>,
     range: ScheduleBackfill,
 ) -> anyhow::Result<Outcome> {
     let before = handle.describe(Default::default()).await?;
-    // A call without a method of its own. Its range begins after the start, a backfill's with it.
-    let request = ListScheduleMatchingTimesRequest {
-        namespace: handle.namespace().to_owned(),
-        schedule_id: handle.schedule_id().to_owned(),
-        start_time: Some((range.start_time - Duration::from_millis(1)).into()),
-        end_time: Some(range.end_time.into()),
-    };
-    let mut service = client.clone();
-    let times = service.list_schedule_matching_times(request.into_request());
-    let times = times
-        .await
-        .map_err(ScheduleError::from)?
-        .into_inner()
-        .start_time
-        .len();
+    let asked = count_times(client, handle, range.start_time, range.end_time).await?;
     ensure!(
-        times > 0,
+        asked > 0,
         "schedule `{}` has no time from {} to {}",
         handle.schedule_id(),
         time(range.start_time),
         time(range.end_time),
     );
     handle.backfill([range], Default::default()).await?;
-    outcome(client, handle, &before, times as i64).await
+    outcome(client, handle, &before, asked).await
+}
+
+/// Counts the times of a schedule in a range, both ends included.
+async fn count_times(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+    start: SystemTime,
+    end: SystemTime,
+) -> anyhow::Result<i64> {
+    // The server begins after the start, a backfill with it.
+    let mut start_time = Some((start - Duration::from_millis(1)).into());
+    let mut count = 0;
+    while start_time.is_some() {
+        ensure!(
+            count < MAX_TIMES,
+            "schedule `{}` has more than {MAX_TIMES} times from {} to {}; backfill a shorter range",
+            handle.schedule_id(),
+            time(start),
+            time(end),
+        );
+        let request = ListScheduleMatchingTimesRequest {
+            namespace: handle.namespace().to_owned(),
+            schedule_id: handle.schedule_id().to_owned(),
+            start_time,
+            end_time: Some(end.into()),
+        };
+        // The SDK has no method for this. The server returns 1,000 times and does not say whether
+        // there are more: only an empty answer is the last.
+        let mut service = client.clone();
+        let times = service.list_schedule_matching_times(request.into_request());
+        let times = times.await.map_err(ScheduleError::from)?.into_inner();
+        count += times.start_time.len() as i64;
+        start_time = times.start_time.last().copied();
+    }
+    Ok(count)
 }
 
 /// Waits until the server has done what was asked for, or has had the time to.

@@ -587,6 +587,29 @@ async fn backfills() -> anyhow::Result<()> {
     .await
 }
 
+/// A backfill knows of all its times, though the server lists only 1,000 at once, and refuses a range
+/// that would keep the server busy for hours.
+#[tokio::test]
+async fn backfills_more_than_a_page() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result("create --interval 1s --paused").await?;
+        let until = |end: &str| {
+            format!(
+                "backfill --start-time 2026-11-20T00:00:00Z --end-time {end} --overlap-policy skip"
+            )
+        };
+        let outcome = starter.result(&until("2026-11-20T00:40:00Z")).await?;
+        assert_eq!(outcome["asked"], 2401);
+        assert_eq!(outcome["started"], 1);
+        let error = starter.error(&until("2026-11-22T00:00:00Z")).await?;
+        let expected = "has more than 100000 times from 2026-11-20T00:00:00Z to \
+                        2026-11-22T00:00:00Z; backfill a shorter range";
+        assert!(error.ends_with(expected), "{error}");
+        Ok(())
+    })
+    .await
+}
+
 /// `describe` tells how the last workflows ended: with a result, with a failure, or unknown because
 /// the server has forgotten them.
 #[tokio::test]
