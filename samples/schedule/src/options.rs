@@ -132,14 +132,15 @@ impl SpecArgs {
             .collect()
     }
 
-    /// Whether there are times at all. The server takes a schedule without any: it never acts by
-    /// itself.
-    pub fn has_times(&self) -> bool {
+    /// Whether there are times at all.
+    fn has_times(&self) -> bool {
         !(self.interval.is_empty() && self.calendar.is_empty() && self.cron.is_empty())
     }
 
-    /// Changes what was given in a schedule's times. Intervals, calendars and cron strings together
-    /// replace those that the schedule has.
+    /// Changes what was given in a schedule's times, and leaves the rest.
+    ///
+    /// The server turns cron strings into calendars and intervals. It cannot be told which was which,
+    /// so one of these three replaces all of them.
     ///
     /// # Errors
     /// If the jitter is longer than the protocol can say.

@@ -249,12 +249,6 @@ pub async fn update(
         "nothing to update; `update --help` tells what can be"
     );
     let given = args.spec.given();
-    // An update replaces all times, and a time zone is none.
-    ensure!(
-        given.is_empty() || args.spec.has_times(),
-        "{} alone would leave it without times: add --interval, --calendar or --cron",
-        given.join(", ")
-    );
     let input = match &args.arg {
         Some(argument) => {
             let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
@@ -270,9 +264,7 @@ pub async fn update(
         if let Some(input) = &input {
             our_action(schedule)?.input = Some(input.clone());
         }
-        if !given.is_empty() {
-            args.spec.set(schedule.spec.insert(Default::default()))?;
-        }
+        args.spec.set(schedule.spec.get_or_insert_default())?;
         let policies = schedule.policies.get_or_insert_default();
         if let Some(policy) = args.overlap_policy {
             policies.overlap_policy = policy as i32;

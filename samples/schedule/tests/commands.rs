@@ -23,7 +23,7 @@ use shared::testing::{TEST_TIMEOUT, TestEnv, address, raw_json};
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     process::Stdio,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use temporalio_client::{
     Client, UntypedWorkflow, WorkflowExecutionStatus, WorkflowHandle,
@@ -40,10 +40,11 @@ use temporalio_common::{
         PayloadConverter, SerializationContextData,
     },
     protos::temporal::api::{
-        common::v1::Payload,
-        schedule::v1::{Schedule, schedule_action::Action},
-        workflow::v1::NewWorkflowExecutionInfo,
-        workflowservice::v1::UpdateScheduleRequest,
+        common::v1::{Header, Memo, Payload, Priority, RetryPolicy, SearchAttributes},
+        schedule::v1::{IntervalSpec, Schedule, schedule_action::Action},
+        sdk::v1::UserMetadata,
+        workflow::v1::{NewWorkflowExecutionInfo, VersioningOverride, versioning_override},
+        workflowservice::v1::{CreateScheduleRequest, UpdateScheduleRequest},
     },
 };
 use tokio::{
@@ -417,7 +418,7 @@ async fn times() -> anyhow::Result<()> {
 }
 
 /// Intervals count from 1970 and may be shifted; jitter makes each time later by a part of itself.
-/// An update replaces both at once.
+/// An update changes one without the other.
 #[tokio::test]
 async fn intervals_and_jitter() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -437,13 +438,14 @@ async fn intervals_and_jitter() -> anyhow::Result<()> {
             jittered.iter().all(|minute| (15..25).contains(minute)),
             "{jittered:?}"
         );
-        let error = starter.error("update --jitter 0s").await?;
-        assert_eq!(
-            error,
-            "--jitter alone would leave it without times: add --interval, --calendar or --cron"
+        let updated = starter.result("update --interval 1h/30m").await?;
+        let jittered = minutes(&updated)?;
+        assert!(
+            jittered.iter().all(|minute| (30..40).contains(minute)),
+            "{jittered:?}"
         );
-        let updated = starter.result("update --interval 1h/15m").await?;
-        assert_eq!(minutes(&updated)?, [15; 5]);
+        let updated = starter.result("update --jitter 0s").await?;
+        assert_eq!(minutes(&updated)?, [30; 5]);
         Ok(())
     })
     .await
@@ -689,6 +691,190 @@ async fn updates_policies() -> anyhow::Result<()> {
         assert!(policies.pause_on_failure);
         let state = schedule.state.unwrap_or_default();
         assert_eq!((state.limited_actions, state.remaining_actions), (true, 3));
+        Ok(())
+    })
+    .await
+}
+
+/// The schedule of another client, with everything that a schedule can have.
+fn full(mut schedule: Schedule) -> anyhow::Result<Schedule> {
+    let fields = || [("key".to_owned(), text("value"))].into();
+    let minute = || Duration::from_secs(60).try_into().map(Some);
+    let day = |day: u64| Some((SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400)).into());
+    let action = action_of(&mut schedule)?;
+    action.workflow_execution_timeout = minute()?;
+    action.workflow_run_timeout = minute()?;
+    action.workflow_task_timeout = minute()?;
+    action.retry_policy = Some(RetryPolicy {
+        initial_interval: minute()?,
+        backoff_coefficient: 1.5,
+        maximum_interval: minute()?,
+        maximum_attempts: 3,
+        non_retryable_error_types: vec!["BadInput".to_owned()],
+    });
+    action.memo = Some(Memo { fields: fields() });
+    action.search_attributes = Some(keyword());
+    action.header = Some(Header { fields: fields() });
+    action.user_metadata = Some(UserMetadata {
+        summary: Some(text("summary")),
+        details: Some(text("details")),
+    });
+    action.versioning_override = Some(VersioningOverride {
+        r#override: Some(versioning_override::Override::AutoUpgrade(true)),
+        ..Default::default()
+    });
+    action.priority = Some(Priority {
+        priority_key: 2,
+        fairness_key: "tenant".to_owned(),
+        fairness_weight: 0.5,
+    });
+    let spec = schedule.spec.get_or_insert_default();
+    // Years ahead, and years more.
+    (spec.start_time, spec.end_time) = (day(25_000), day(35_000));
+    let policies = schedule.policies.get_or_insert_default();
+    policies.overlap_policy = OverlapPolicy::BufferAll as i32;
+    policies.catchup_window = minute()?;
+    policies.keep_original_workflow_id = true;
+    let state = schedule.state.get_or_insert_default();
+    (state.paused, state.notes) = (true, "theirs".to_owned());
+    (state.limited_actions, state.remaining_actions) = (true, 9);
+    Ok(schedule)
+}
+
+fn text(text: &str) -> Payload {
+    raw_json(&[json!(text)]).payloads.remove(0)
+}
+
+/// A search attribute that nobody has to register.
+fn keyword() -> SearchAttributes {
+    let mut keyword = text("mine");
+    keyword.metadata.insert("type".to_owned(), "Keyword".into());
+    SearchAttributes {
+        indexed_fields: [("BatcherUser".to_owned(), keyword)].into(),
+    }
+}
+
+/// Each flag of `update` changes what it names and nothing else, in a schedule of the sample's own
+/// and in one for which another client has used every field.
+#[tokio::test]
+async fn updates_one_thing_at_a_time() -> anyhow::Result<()> {
+    type Change = fn(&mut Schedule) -> anyhow::Result<()>;
+    let cases: [(&str, Change); 12] = [
+        ("--arg other", |schedule| {
+            let input = action_of(schedule)?.input.get_or_insert_default();
+            input.payloads[0].data = br#""other""#.into();
+            Ok(())
+        }),
+        ("--note other", |schedule| {
+            "other".clone_into(&mut schedule.state.get_or_insert_default().notes);
+            Ok(())
+        }),
+        ("--overlap-policy buffer-one", |schedule| {
+            let policies = schedule.policies.get_or_insert_default();
+            policies.overlap_policy = OverlapPolicy::BufferOne as i32;
+            Ok(())
+        }),
+        ("--catchup-window 1s", |schedule| {
+            let window = Duration::from_secs(10).try_into()?;
+            schedule.policies.get_or_insert_default().catchup_window = Some(window);
+            Ok(())
+        }),
+        ("--pause-on-failure true", |schedule| {
+            schedule.policies.get_or_insert_default().pause_on_failure = true;
+            Ok(())
+        }),
+        ("--remaining-actions 3", |schedule| {
+            let state = schedule.state.get_or_insert_default();
+            (state.limited_actions, state.remaining_actions) = (true, 3);
+            Ok(())
+        }),
+        ("--time-zone Asia/Tokyo", |schedule| {
+            let spec = schedule.spec.get_or_insert_default();
+            "Asia/Tokyo".clone_into(&mut spec.timezone_name);
+            Ok(())
+        }),
+        ("--jitter 20s", |schedule| {
+            let jitter = Duration::from_secs(20).try_into()?;
+            schedule.spec.get_or_insert_default().jitter = Some(jitter);
+            Ok(())
+        }),
+        ("--exclude-calendar 'day_of_month=14 hour=9'", |schedule| {
+            let spec = schedule.spec.get_or_insert_default();
+            let calendar = &mut spec.exclude_structured_calendar[0];
+            (calendar.day_of_month[0].start, calendar.day_of_month[0].end) = (14, 14);
+            "day_of_month=14 hour=9".clone_into(&mut calendar.comment);
+            Ok(())
+        }),
+        ("--cron '0 10 * * *'", |schedule| {
+            let spec = schedule.spec.get_or_insert_default();
+            let calendar = &mut spec.structured_calendar[0];
+            (calendar.hour[0].start, calendar.hour[0].end) = (10, 10);
+            "0 10 * * *".clone_into(&mut calendar.comment);
+            Ok(())
+        }),
+        ("--calendar hour=11", |schedule| {
+            let spec = schedule.spec.get_or_insert_default();
+            let calendar = &mut spec.structured_calendar[0];
+            (calendar.hour[0].start, calendar.hour[0].end) = (11, 11);
+            "hour=11".clone_into(&mut calendar.comment);
+            Ok(())
+        }),
+        ("--interval 1d", |schedule| {
+            let spec = schedule.spec.get_or_insert_default();
+            spec.structured_calendar.clear();
+            spec.interval = vec![IntervalSpec {
+                interval: Some(Duration::from_secs(86_400).try_into()?),
+                phase: None,
+            }];
+            Ok(())
+        }),
+    ];
+    with_schedule(async |starter| {
+        let line = "create --cron '0 9 * * *' --exclude-calendar 'day_of_month=13 hour=9' \
+                    --time-zone Europe/Paris --jitter 10s";
+        for other_client in [false, true] {
+            starter.result(line).await?;
+            if other_client {
+                let request = CreateScheduleRequest {
+                    namespace: starter.handle.namespace().to_owned(),
+                    schedule_id: starter.handle.schedule_id().to_owned(),
+                    schedule: Some(full(starter.schedule().await?)?),
+                    request_id: starter.env.task_queue.clone(),
+                    memo: Some(Memo {
+                        fields: [("key".to_owned(), text("value"))].into(),
+                    }),
+                    search_attributes: Some(keyword()),
+                    ..Default::default()
+                };
+                starter.result("delete").await?;
+                let mut service = starter.env.client.clone();
+                WorkflowService::create_schedule(&mut service, request.into_request()).await?;
+            }
+            let mut expected = starter.describe().await?.into_raw();
+            if other_client {
+                let kept = expected.schedule.clone().context("a schedule")?;
+                assert_eq!(full(kept.clone())?, kept);
+                assert_eq!(expected.search_attributes, Some(keyword()));
+                assert!(
+                    expected
+                        .memo
+                        .as_ref()
+                        .is_some_and(|memo| memo.fields.len() == 1)
+                );
+            }
+            for (flags, change) in cases {
+                starter.result(&format!("update {flags}")).await?;
+                change(expected.schedule.get_or_insert_default())?;
+                let actual = starter.describe().await?.into_raw();
+                assert_eq!(actual.schedule, expected.schedule, "{flags}");
+                assert_eq!(actual.memo, expected.memo, "{flags}");
+                assert_eq!(
+                    actual.search_attributes, expected.search_attributes,
+                    "{flags}"
+                );
+            }
+            starter.result("delete").await?;
+        }
         Ok(())
     })
     .await
