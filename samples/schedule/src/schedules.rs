@@ -7,14 +7,18 @@
 
 use crate::{
     TASK_QUEUE,
-    options::{CreateArgs, UpdateArgs, same_times},
+    options::{CreateArgs, OverlapPolicy, UpdateArgs, same_times},
     report::{Run, time},
     workflows::YourSchedulesWorkflow,
 };
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
 use shared::{Input, StarterArgs};
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
+    time::{Duration, Instant, SystemTime},
+};
 use temporalio_client::{
     Client, NamespacedClient,
     grpc::WorkflowService,
@@ -29,9 +33,13 @@ use temporalio_common::{
     data_converters::{SerializationContextData, WorkflowSerializationContext},
     protos::temporal::api::{
         common::v1::Payloads,
-        schedule::v1::{Schedule, schedule_action::Action},
+        schedule::v1::{
+            Schedule, SchedulePatch, TriggerImmediatelyRequest, schedule_action::Action,
+        },
         workflow::v1::NewWorkflowExecutionInfo,
-        workflowservice::v1::{ListScheduleMatchingTimesRequest, UpdateScheduleRequest},
+        workflowservice::v1::{
+            ListScheduleMatchingTimesRequest, PatchScheduleRequest, UpdateScheduleRequest,
+        },
     },
 };
 use uuid::Uuid;
@@ -49,8 +57,8 @@ const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
 const MAX_TIMES: i64 = 100_000;
 
 /// Why less may have come of a trigger or a backfill than was asked for. The server does not tell.
-const MISSING: &str = "the server has not come to it yet, or a workflow of the same id, hence for \
-                       the same second, still runs";
+const MISSING: &str = "the server has not come to it yet, or has dropped it because another request \
+                       came at the same moment or a workflow for the same second still runs";
 
 /// Creates a schedule for [`YourSchedulesWorkflow`].
 ///
@@ -100,6 +108,8 @@ pub struct Outcome {
     skipped: i64,
     /// For the workflow before to end.
     waiting: i64,
+    /// The rest.
+    missing: i64,
     /// Those started, the last ten at most.
     pub runs: Vec<Run>,
 }
@@ -114,72 +124,93 @@ impl Outcome {
         if self.waiting > 0 {
             eprintln!("waiting  {}", self.waiting);
         }
-        let missing = self.asked - self.started - self.skipped - self.waiting;
-        if missing > 0 {
-            eprintln!("missing  {missing}: {MISSING}");
+        if self.missing > 0 {
+            eprintln!("missing  {}: {MISSING}", self.missing);
         }
     }
 }
 
-/// Has a schedule act now, paused or not.
+/// Has a schedule act now, paused or not, by its own policy unless there is another.
 ///
 /// # Errors
-/// If there is no such schedule.
+/// If there is no such schedule, or nothing has come of it.
 pub async fn trigger(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-    policy: ScheduleOverlapPolicy,
+    policy: Option<OverlapPolicy>,
 ) -> anyhow::Result<Outcome> {
     let before = handle.describe(Default::default()).await?;
-    handle.trigger(policy, Default::default()).await?;
-    outcome(client, handle, &before, 1).await
+    // The time tells this trigger's workflow from those of others. `handle.trigger` sends none.
+    let now = SystemTime::now();
+    let request = PatchScheduleRequest {
+        namespace: handle.namespace().to_owned(),
+        schedule_id: handle.schedule_id().to_owned(),
+        patch: Some(SchedulePatch {
+            trigger_immediately: Some(TriggerImmediatelyRequest {
+                overlap_policy: policy.map_or(0, |policy| policy as i32),
+                scheduled_time: Some(now.into()),
+            }),
+            ..Default::default()
+        }),
+        identity: client.identity(),
+        request_id: Uuid::new_v4().to_string(),
+    };
+    let mut service = client.clone();
+    let triggered = service.patch_schedule(request.into_request()).await;
+    triggered.map_err(ScheduleError::from)?;
+    outcome(client, handle, &before, now..=now, 1, policy).await
 }
 
 /// Has a schedule act, now, once for each of its times in a range of the past.
 ///
 /// # Errors
-/// If there is no such schedule, or it has no time in the range, or too many.
+/// If there is no such schedule, if it has no time in the range or too many, or if nothing has come
+/// of it.
 pub async fn backfill(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-    range: ScheduleBackfill,
+    range: RangeInclusive<SystemTime>,
+    policy: OverlapPolicy,
 ) -> anyhow::Result<Outcome> {
     let before = handle.describe(Default::default()).await?;
-    let asked = count_times(client, handle, range.start_time, range.end_time).await?;
+    let asked = count_times(client, handle, &range).await?;
+    let (start, end) = (*range.start(), *range.end());
     ensure!(
         asked > 0,
         "schedule `{}` has no time from {} to {}",
         handle.schedule_id(),
-        time(range.start_time),
-        time(range.end_time),
+        time(start),
+        time(end),
     );
-    handle.backfill([range], Default::default()).await?;
-    outcome(client, handle, &before, asked).await
+    let request = ScheduleBackfill::new(start, end)
+        .overlap_policy(policy.into())
+        .build();
+    handle.backfill([request], Default::default()).await?;
+    outcome(client, handle, &before, range, asked, Some(policy)).await
 }
 
-/// Counts the times of a schedule in a range, both ends included.
+/// Counts the times of a schedule in a range.
 async fn count_times(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-    start: SystemTime,
-    end: SystemTime,
+    range: &RangeInclusive<SystemTime>,
 ) -> anyhow::Result<i64> {
     // The server begins after the start, a backfill with it.
-    let mut start_time = Some((start - Duration::from_millis(1)).into());
+    let mut start_time = Some((*range.start() - Duration::from_millis(1)).into());
     let mut count = 0;
     while start_time.is_some() {
         ensure!(
             count < MAX_TIMES,
             "schedule `{}` has more than {MAX_TIMES} times from {} to {}; backfill a shorter range",
             handle.schedule_id(),
-            time(start),
-            time(end),
+            time(*range.start()),
+            time(*range.end()),
         );
         let request = ListScheduleMatchingTimesRequest {
             namespace: handle.namespace().to_owned(),
             schedule_id: handle.schedule_id().to_owned(),
             start_time,
-            end_time: Some(end.into()),
+            end_time: Some((*range.end()).into()),
         };
         // The SDK has no method for this. The server returns 1,000 times and does not say whether
         // there are more: only an empty answer is the last.
@@ -193,39 +224,75 @@ async fn count_times(
 }
 
 /// Waits until the server has done what was asked for, or has had the time to.
+///
+/// The server only counts what all have asked for, and what the schedule has done by itself. Started
+/// workflows can be told apart by their times. Among the rest, skipped and waiting ones are those
+/// that the policy allows to be skipped or to wait.
 async fn outcome(
     client: &Client,
     handle: &ScheduleHandle<Client>,
     before: &ScheduleDescription,
+    times: RangeInclusive<SystemTime>,
     asked: i64,
+    policy: Option<OverlapPolicy>,
 ) -> anyhow::Result<Outcome> {
     let (known, announced) = (before.recent_actions(), before.future_action_times());
+    let schedule = before.raw().schedule.clone().unwrap_or_default();
+    let own_policy = schedule.policies.unwrap_or_default().overlap_policy;
+    let policy = policy.map_or(own_policy, |policy| policy as i32);
+    let [skip, buffer_one, allow_all] = [
+        OverlapPolicy::Skip,
+        OverlapPolicy::BufferOne,
+        OverlapPolicy::AllowAll,
+    ]
+    .map(|policy| policy as i32);
+    let may_skip = |policy| policy == skip || policy == buffer_one;
+    let may_wait = policy != skip && policy != allow_all;
     let buffered = |description: &ScheduleDescription| {
         let info = description.raw().info.as_ref();
         info.map_or(0, |info| info.buffer_size)
     };
+    // Collected, because each description has only the last ten.
+    let mut others = BTreeSet::new();
     let deadline = Instant::now() + SETTLE;
     loop {
         let now = handle.describe(Default::default()).await?;
         let mut new = now.recent_actions();
         new.retain(|action| known.iter().all(|known| known.run_id != action.run_id));
-        // What has come due by itself meanwhile was not asked for.
-        let (due, runs): (Vec<_>, Vec<_>) = new.into_iter().partition(|action| {
+        let (ours, theirs): (Vec<_>, Vec<_>) = new.into_iter().partition(|action| {
             let time = action.schedule_time;
-            time.is_some_and(|time| announced.contains(&time))
+            time.is_some_and(|time| times.contains(&time))
         });
-        let started = now.action_count() - before.action_count() - due.len() as i64;
-        let skipped = now.overlap_skipped() - before.overlap_skipped();
-        let waiting = (buffered(&now) - buffered(before)).max(0);
-        let done = started + skipped + waiting;
-        if done >= asked || Instant::now() >= deadline {
-            ensure!(done > 0, "nothing has come of it: {MISSING}");
-            let runs = Run::fetch(client, &runs).await?;
+        others.extend(theirs.into_iter().map(|a| (a.run_id, a.schedule_time)));
+        let started = now.action_count() - before.action_count() - others.len() as i64;
+        let started = started.clamp(0, asked);
+
+        let mut skipped = 0;
+        if may_skip(policy) {
+            skipped = now.overlap_skipped() - before.overlap_skipped();
+            if may_skip(own_policy) && !before.paused() {
+                // Of its own times that have passed, the schedule skips those that it does not start.
+                let mut passed = announced.clone();
+                passed.retain(|time| !now.future_action_times().contains(time));
+                passed.retain(|time| !others.iter().any(|(_, other)| *other == Some(*time)));
+                skipped -= passed.len() as i64;
+            }
+            skipped = skipped.clamp(0, asked - started);
+        }
+        let mut waiting = 0;
+        if may_wait {
+            waiting = (buffered(&now) - buffered(before)).clamp(0, asked - started - skipped);
+        }
+        let missing = asked - started - skipped - waiting;
+        if missing == 0 || Instant::now() >= deadline {
+            ensure!(missing < asked, "nothing has come of it: {MISSING}");
+            let runs = Run::fetch(client, &ours).await?;
             return Ok(Outcome {
                 asked,
                 started,
                 skipped,
                 waiting,
+                missing,
                 runs,
             });
         }

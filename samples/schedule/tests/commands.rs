@@ -90,13 +90,19 @@ impl Starter {
         Ok(command)
     }
 
+    /// What a command prints, and how it ends.
+    async fn output(&self, line: &str) -> anyhow::Result<(Option<i32>, String, String)> {
+        let output = self.command(line)?.output().await?;
+        let (stdout, stderr) = (output.stdout, output.stderr);
+        let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+        Ok((output.status.code(), stdout, stderr))
+    }
+
     /// What stands after `result: `, all that a command prints to stdout, and what it prints to
     /// stderr.
     async fn run(&self, line: &str) -> anyhow::Result<(Value, String)> {
-        let output = self.command(line)?.output().await?;
-        let stderr = String::from_utf8(output.stderr)?;
-        ensure!(output.status.success(), "{line}: {stderr}");
-        let stdout = String::from_utf8(output.stdout)?;
+        let (code, stdout, stderr) = self.output(line).await?;
+        ensure!(code == Some(0), "{line}: {stderr}");
         ensure!(stdout.lines().count() == 1, "{stdout}");
         let result = stdout.strip_prefix("result: ").context("no result")?;
         Ok((serde_json::from_str(result)?, stderr))
@@ -109,10 +115,9 @@ impl Starter {
     /// Why a command that must not succeed did not: all that it prints, or, where clap is not content
     /// with the flags, the part before its hints.
     async fn error(&self, line: &str) -> anyhow::Result<String> {
-        let output = self.command(line)?.output().await?;
-        let stderr = String::from_utf8(output.stderr)?;
-        ensure!(output.stdout.is_empty(), "something on stdout");
-        let error = match output.status.code() {
+        let (code, stdout, stderr) = self.output(line).await?;
+        ensure!(stdout.is_empty(), "something on stdout");
+        let error = match code {
             Some(1) if stderr.lines().count() == 1 => stderr.strip_prefix("Error: "),
             Some(2) => stderr.strip_prefix("error: "),
             _ => None,
@@ -537,9 +542,59 @@ async fn allowed_workflows_do_not_count() -> anyhow::Result<()> {
         starter.result(YEARLY).await?;
         assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
         assert_eq!(starter.result("trigger").await?["started"], 1);
-        let expected = "nothing has come of it: the server has not come to it yet, or a workflow \
-                        of the same id, hence for the same second, still runs";
+        let expected = "nothing has come of it: the server has not come to it yet, or has dropped it \
+                        because another request came at the same moment or a workflow for the same \
+                        second still runs";
         assert_eq!(starter.error(NEW_YEAR).await?, expected);
+        Ok(())
+    })
+    .await
+}
+
+/// Of triggers at the same time the server drops most. Each reports only its own workflow, and none
+/// takes for its own what the schedule, which has one running, skips every second.
+#[tokio::test]
+async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        starter.result("create --interval 1s").await?;
+        // There is no worker: the first keeps running.
+        let skips = |schedule: &ScheduleDescription| schedule.overlap_skipped() > 0;
+        starter.until(skips).await?;
+
+        let trigger = || starter.output("trigger --overlap-policy allow-all");
+        let mut started = 0;
+        for output in join_all((0..12).map(|_| trigger())).await {
+            let (code, stdout, stderr) = output?;
+            match stdout.strip_prefix("result: ") {
+                Some(result) => {
+                    let result: Value = serde_json::from_str(result)?;
+                    let numbers = ["started", "skipped", "waiting", "missing"].map(|n| &result[n]);
+                    assert_eq!(json!(numbers), json!([1, 0, 0, 0]), "{stdout}");
+                    started += 1;
+                }
+                None => assert!(
+                    code == Some(1) && stderr.contains("nothing has come of it"),
+                    "{stderr}"
+                ),
+            }
+        }
+        // The schedule's own times are whole seconds.
+        let mut triggered = starter.describe().await?.recent_actions();
+        triggered.retain(|action| {
+            let time = action.schedule_time.unwrap_or(SystemTime::UNIX_EPOCH);
+            let since = time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            since.subsec_nanos() != 0
+        });
+        assert_eq!(triggered.len(), started);
+
+        assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
+        let error = starter.error(NEW_YEAR).await?;
+        assert!(error.starts_with("nothing has come of it"), "{error}");
+        let skipped = starter.result("trigger").await?;
+        let numbers = ["started", "skipped", "waiting", "missing"].map(|name| &skipped[name]);
+        assert_eq!(json!(numbers), json!([0, 1, 0, 0]));
         Ok(())
     })
     .await

@@ -20,13 +20,7 @@ use schedule::{
 use serde_json::json;
 use shared::{MainResult, ShutdownSignals, StarterArgs, describe, print_result, print_started};
 use std::time::{Duration, SystemTime};
-use temporalio_client::{
-    Client,
-    schedules::{
-        ScheduleBackfill, ScheduleHandle,
-        ScheduleOverlapPolicy::{AllowAll, Unspecified},
-    },
-};
+use temporalio_client::{Client, schedules::ScheduleHandle};
 use tokio::time::timeout;
 
 /// How long `demo` waits for a worker to run what the schedule has started.
@@ -118,8 +112,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             return print_result(&summary);
         }
         Command::Trigger { overlap_policy } => {
-            let policy = overlap_policy.map_or(Unspecified, Into::into);
-            let outcome = trigger(client, handle, policy).await?;
+            let outcome = trigger(client, handle, overlap_policy).await?;
             outcome.print("trigger");
             return print_result(&outcome);
         }
@@ -132,10 +125,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
                 args.end_time <= SystemTime::now(),
                 "--end-time is yet to come"
             );
-            let range = ScheduleBackfill::new(args.start_time, args.end_time)
-                .overlap_policy(args.overlap_policy.into())
-                .build();
-            let outcome = backfill(client, handle, range).await?;
+            let range = args.start_time..=args.end_time;
+            let outcome = backfill(client, handle, range, args.overlap_policy).await?;
             outcome.print("backfill");
             return print_result(&outcome);
         }
@@ -211,7 +202,7 @@ async fn steps(
     show("created", client, handle).await?;
 
     // Not by the schedule's own policy, which would skip it if a workflow has just been started.
-    let mut triggered = trigger(client, handle, AllowAll).await?;
+    let mut triggered = trigger(client, handle, Some(OverlapPolicy::AllowAll)).await?;
     let run = triggered
         .runs
         .first()
@@ -226,10 +217,8 @@ async fn steps(
     let description = handle.describe(Default::default()).await?;
     let times = description.future_action_times();
     let next = *times.first().context("the schedule has no next time")?;
-    let range = ScheduleBackfill::new(next - 4 * EVERY, next - 2 * EVERY)
-        .overlap_policy(AllowAll)
-        .build();
-    let mut filled = backfill(client, handle, range).await?;
+    let range = next - 4 * EVERY..=next - 2 * EVERY;
+    let mut filled = backfill(client, handle, range, OverlapPolicy::AllowAll).await?;
     until_done(client, &mut filled.runs).await?;
     filled.print("backfill");
 
