@@ -1,6 +1,7 @@
 //! The starter's flags, mostly by the names that the Temporal CLI gives them.
 
 use anyhow::{Context, bail, ensure};
+use clap::builder::NonEmptyStringValueParser;
 use std::time::{Duration, SystemTime};
 use temporalio_client::schedules::{
     ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleOverlapPolicy, ScheduleSpec,
@@ -107,7 +108,7 @@ pub struct SpecArgs {
     cron: Vec<String>,
 
     /// Whose clock calendars and cron strings mean, as Europe/Paris [default: UTC]
-    #[arg(long, value_name = "IANA NAME")]
+    #[arg(long, value_name = "IANA NAME", value_parser = NonEmptyStringValueParser::new())]
     time_zone: Option<String>,
 
     /// Each time later by a random part of this

@@ -70,6 +70,11 @@ pub async fn create(
     schedule_id: &str,
     args: CreateArgs,
 ) -> anyhow::Result<ScheduleHandle<Client>> {
+    // An unset variable of a shell. Two schedules with an empty prefix would take each other's ids.
+    ensure!(
+        starter.workflow_id.as_deref() != Some(""),
+        "--workflow-id is empty: leave it out, or give it a value"
+    );
     let given = args.spec.given();
     // All that the SDK's action has: no timeout, no retry policy, no memo.
     let action = ScheduleAction::start_workflow(

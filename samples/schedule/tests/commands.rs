@@ -1202,6 +1202,14 @@ async fn refused_flags() -> anyhow::Result<()> {
             "describe --schedule-id ''",
             "a value is required for '--schedule-id <ID>' but none was supplied".to_owned(),
         ),
+        (
+            "create --workflow-id ''",
+            "--workflow-id is empty: leave it out, or give it a value".to_owned(),
+        ),
+        (
+            "create --cron '0 9 * * *' --time-zone ''",
+            "a value is required for '--time-zone <IANA NAME>' but none was supplied".to_owned(),
+        ),
         ("explode", "unrecognized subcommand 'explode'".to_owned()),
     ];
     with_schedule(async |starter| {
