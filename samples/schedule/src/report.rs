@@ -83,11 +83,16 @@ impl Summary {
         print_table(word, head, &[row]);
     }
 
-    /// The rest: when it will act, and how the last times ended.
-    pub fn print_details(&self) {
-        for (number, time) in self.next.iter().enumerate() {
+    /// Prints at most `count` times at which it will act.
+    pub fn print_next(&self, count: usize) {
+        for (number, time) in self.next.iter().take(count).enumerate() {
             eprintln!("{:<8} {time}", if number == 0 { "next" } else { "" });
         }
+    }
+
+    /// The rest: when it will act, and how the last times ended.
+    pub fn print_details(&self) {
+        self.print_next(self.next.len());
         let (started, skipped, waiting) = (self.started, self.skipped, self.waiting);
         eprintln!("so far   {started} started, {skipped} skipped, {waiting} waiting");
         Run::print("last", &self.last);

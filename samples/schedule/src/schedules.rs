@@ -60,10 +60,13 @@ const MAX_TIMES: i64 = 100_000;
 const MISSING: &str = "the server has not come to it yet, or has dropped it because another request \
                        came at the same moment or a workflow for the same second still runs";
 
+/// Why times are refused that the server accepts.
+const NEVER: &str = "there is no such time to come; check days, months and years";
+
 /// Creates a schedule for [`YourSchedulesWorkflow`].
 ///
 /// # Errors
-/// If the id is taken, or the server does not take the times.
+/// If the id is taken, if the server does not take the times, or if none of them is to come.
 pub async fn create(
     client: &Client,
     starter: &StarterArgs,
@@ -101,7 +104,12 @@ pub async fn create(
         .note(note)
         .build();
     let created = client.create_schedule(schedule_id, options).await;
-    created.with_context(|| refused("create", &given))
+    let handle = created.with_context(|| refused("create", &given))?;
+    if !has_time_to_come(client, &handle).await? {
+        handle.delete(Default::default()).await?;
+        return Err(anyhow!(NEVER).context(refused("create", &given)));
+    }
+    Ok(handle)
 }
 
 /// What became of a trigger or a backfill.
@@ -200,32 +208,58 @@ async fn count_times(
     handle: &ScheduleHandle<Client>,
     range: &RangeInclusive<SystemTime>,
 ) -> anyhow::Result<i64> {
-    // The server begins after the start, a backfill with it.
-    let mut start_time = Some((*range.start() - Duration::from_millis(1)).into());
+    let (mut after, end) = (*range.start() - Duration::from_millis(1), *range.end());
     let mut count = 0;
-    while start_time.is_some() {
+    loop {
+        let times = next_times(client, handle, after, end).await?;
+        // The server does not say whether there are more than it lists.
+        let Some(last) = times.last() else {
+            return Ok(count);
+        };
+        after = *last;
+        count += times.len() as i64;
         ensure!(
-            count < MAX_TIMES,
+            count <= MAX_TIMES,
             "schedule `{}` has more than {MAX_TIMES} times from {} to {}; backfill a shorter range",
             handle.schedule_id(),
             time(*range.start()),
-            time(*range.end()),
+            time(end),
         );
-        let request = ListScheduleMatchingTimesRequest {
-            namespace: handle.namespace().to_owned(),
-            schedule_id: handle.schedule_id().to_owned(),
-            start_time,
-            end_time: Some((*range.end()).into()),
-        };
-        // The SDK has no method for this. The server returns 1,000 times and does not say whether
-        // there are more: only an empty answer is the last.
-        let mut service = client.clone();
-        let times = service.list_schedule_matching_times(request.into_request());
-        let times = times.await.map_err(ScheduleError::from)?.into_inner();
-        count += times.start_time.len() as i64;
-        start_time = times.start_time.last().copied();
     }
-    Ok(count)
+}
+
+/// Whether a schedule has times since it was last changed.
+async fn has_time_to_come(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+) -> anyhow::Result<bool> {
+    let description = handle.describe(Default::default()).await?;
+    let changed = description.update_time().or(description.create_time());
+    let changed = changed.context("the server does not tell when the schedule was changed")?;
+    // For the server, time ends in 2100.
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 86_400);
+    Ok(!next_times(client, handle, changed, end).await?.is_empty())
+}
+
+/// Lists the times of a schedule after one time and until another: the first 1,000, no more. The SDK
+/// has no method for this call.
+async fn next_times(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+    after: SystemTime,
+    until: SystemTime,
+) -> anyhow::Result<Vec<SystemTime>> {
+    let request = ListScheduleMatchingTimesRequest {
+        namespace: handle.namespace().to_owned(),
+        schedule_id: handle.schedule_id().to_owned(),
+        start_time: Some(after.into()),
+        end_time: Some(until.into()),
+    };
+    let mut service = client.clone();
+    let times = service.list_schedule_matching_times(request.into_request());
+    let times = times.await.map_err(ScheduleError::from)?.into_inner();
+    let times = times.start_time.into_iter().map(SystemTime::try_from);
+    Ok(times.collect::<Result<_, _>>()?)
 }
 
 /// Waits until the server has done what was asked for, or has had the time to.
@@ -309,8 +343,8 @@ async fn outcome(
 /// Changes what `args` names, and leaves the rest as it is.
 ///
 /// # Errors
-/// If there is no such schedule, if it starts another workflow and `args` has an argument, or if the
-/// server does not take the times.
+/// If there is no such schedule, if it starts another workflow and `args` has an argument, if the
+/// server does not take the times, or if none of them is to come. Then the schedule is as before.
 pub async fn update(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -357,7 +391,22 @@ pub async fn update(
         }
         Ok(())
     });
-    edited.await.with_context(|| refused("update", &given))
+    let edited = edited.await.with_context(|| refused("update", &given));
+    let (before, after) = edited?;
+    if !given.is_empty() && !has_time_to_come(client, handle).await? {
+        let back = edit(client, handle, |schedule| {
+            ensure!(
+                *schedule == after || *schedule == before,
+                "others have changed schedule `{}`, and it has no time to come now; give it another",
+                handle.schedule_id()
+            );
+            schedule.clone_from(&before);
+            Ok(())
+        });
+        back.await?;
+        return Err(anyhow!(NEVER).context(refused("update", &given)));
+    }
+    Ok(())
 }
 
 /// Pauses a schedule, or lets it act by itself again.
@@ -379,10 +428,12 @@ pub async fn set_paused(
         note.clone_into(&mut state.notes);
         Ok(())
     })
-    .await
+    .await?;
+    Ok(())
 }
 
-/// Applies `change` to a schedule and loses nothing that others change at the same time.
+/// Applies `change` to a schedule and loses nothing that others change at the same time. Returns the
+/// schedule before and after.
 ///
 /// An update replaces the whole schedule, so this one sends the server's own message back: whatever
 /// `change` leaves alone stays, payloads included. (`handle.update` decodes the argument and sends it
@@ -392,16 +443,18 @@ async fn edit(
     client: &Client,
     handle: &ScheduleHandle<Client>,
     change: impl Fn(&mut Schedule) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(Schedule, Schedule)> {
     let deadline = Instant::now() + CONTENTION;
-    let mut sent = false;
+    let mut changed = None;
     loop {
         let description = handle.describe(Default::default()).await?.into_raw();
         let current = description.schedule.unwrap_or_default();
         let mut wanted = current.clone();
         change(&mut wanted)?;
-        if sent && same(current, wanted.clone()) {
-            return Ok(());
+        if let Some(before) = changed
+            && same(current.clone(), wanted.clone())
+        {
+            return Ok((before, current));
         }
         ensure!(
             Instant::now() < deadline,
@@ -423,7 +476,7 @@ async fn edit(
             Err(status) if status.code() == Code::FailedPrecondition => {}
             other => drop(other.map_err(ScheduleError::from)?),
         }
-        sent = true;
+        changed = Some(current);
     }
 }
 

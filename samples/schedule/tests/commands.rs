@@ -277,7 +277,8 @@ async fn demo() -> anyhow::Result<()> {
             let words = stderr.lines().filter(|line| !line.starts_with(' '));
             let words: Vec<_> = words.filter_map(|line| line.split(' ').next()).collect();
             let expected =
-                "created workflow trigger backfill describe next so last updated paused deleted";
+                "created next workflow trigger backfill describe next so last updated next paused \
+                 deleted";
             assert_eq!(words.join(" "), expected, "{stderr}");
             assert!(starter.is_gone().await?);
             Ok(())
@@ -456,6 +457,62 @@ async fn intervals_and_jitter() -> anyhow::Result<()> {
     .await
 }
 
+/// `create` and `update` show when the schedule will act, and refuse times that are never to come: then
+/// there is no schedule, or it is as before.
+#[tokio::test]
+async fn shows_the_next_times() -> anyhow::Result<()> {
+    with_schedule(async |starter| {
+        let never = [
+            "--cron '0 9 31 2 *'",
+            "--calendar 'year=2020 hour=9'",
+            "--cron '0 9 * * *' --exclude-calendar 'hour=9'",
+        ];
+        let reason = "there is no such time to come; check days, months and years";
+        for flags in never {
+            let error = starter.error(&format!("create {flags}")).await?;
+            assert!(
+                error.starts_with("cannot create the schedule with --"),
+                "{error}"
+            );
+            assert!(error.ends_with(reason), "{error}");
+            assert!(starter.is_gone().await?, "{flags}");
+        }
+        let error = starter.error("create --cron '0 9 * * MON#1'").await?;
+        let expected = "the server would take `#1` for a comment; give the days by number or name";
+        assert!(error.ends_with(expected), "{error}");
+
+        let next = |stderr: &str| {
+            let lines = stderr.lines().skip_while(|line| !line.starts_with("next "));
+            let times = lines.filter_map(|line| line.split_whitespace().last().map(str::to_owned));
+            times.collect::<Vec<_>>()
+        };
+        let (created, stderr) = starter.run("create --cron '0 9 * * * # daily'").await?;
+        let times = created["next"].as_array().context("times")?;
+        assert_eq!(json!(next(&stderr)), json!(times[..3]));
+        let (updated, stderr) = starter.run("update --cron '0 10 * * MON'").await?;
+        let times = updated["next"].as_array().context("times")?;
+        assert_eq!(json!(next(&stderr)), json!(times[..3]));
+
+        let before = starter.schedule().await?;
+        for flags in never {
+            let line = format!("update --arg other --note other --remaining-actions 3 {flags}");
+            let error = starter.error(&line).await?;
+            assert!(
+                error.starts_with("cannot update the schedule with --"),
+                "{error}"
+            );
+            assert!(error.ends_with(reason), "{error}");
+            assert_eq!(starter.schedule().await?, before, "{flags}");
+        }
+        // No action left is not the same as no time to come.
+        starter
+            .result("update --remaining-actions 0 --interval 1h")
+            .await?;
+        Ok(())
+    })
+    .await
+}
+
 /// What becomes of a trigger while the workflow of the one before still runs, for each policy.
 #[tokio::test]
 async fn overlaps() -> anyhow::Result<()> {
@@ -561,9 +618,13 @@ async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
         let skips = |schedule: &ScheduleDescription| schedule.overlap_skipped() > 0;
         starter.until(skips).await?;
 
-        let trigger = || starter.output("trigger --overlap-policy allow-all");
+        assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
+        let triggers = (0..12).map(|_| starter.output("trigger --overlap-policy allow-all"));
+        let (triggered, backfilled) = futures::join!(join_all(triggers), starter.error(NEW_YEAR));
+        let error = backfilled?;
+        assert!(error.starts_with("nothing has come of it"), "{error}");
         let mut started = 0;
-        for output in join_all((0..12).map(|_| trigger())).await {
+        for output in triggered {
             let (code, stdout, stderr) = output?;
             match stdout.strip_prefix("result: ") {
                 Some(result) => {
@@ -589,9 +650,6 @@ async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
         });
         assert_eq!(triggered.len(), started);
 
-        assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
-        let error = starter.error(NEW_YEAR).await?;
-        assert!(error.starts_with("nothing has come of it"), "{error}");
         let skipped = starter.result("trigger").await?;
         let numbers = ["started", "skipped", "waiting", "missing"].map(|name| &skipped[name]);
         assert_eq!(json!(numbers), json!([0, 1, 0, 0]));

@@ -137,7 +137,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Create(args) => {
             create(client, &starter, &schedule_id, args).await?;
-            "created"
+            return print_result(&show_next("created", client, handle).await?);
         }
         Command::Pause { note } => {
             set_paused(client, handle, true, &note).await?;
@@ -149,7 +149,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Update(args) => {
             update(client, handle, args).await?;
-            "updated"
+            return print_result(&show_next("updated", client, handle).await?);
         }
     };
     print_result(&show(done, client, handle).await?)
@@ -162,6 +162,17 @@ async fn show(
 ) -> anyhow::Result<Summary> {
     let summary = Summary::fetch(client, handle).await?;
     summary.print(word);
+    Ok(summary)
+}
+
+/// As [`show`], with the next times: a misread cron string shows in these.
+async fn show_next(
+    word: &str,
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+) -> anyhow::Result<Summary> {
+    let summary = show(word, client, handle).await?;
+    summary.print_next(3);
     Ok(summary)
 }
 
@@ -199,7 +210,7 @@ async fn steps(
     starter: &StarterArgs,
     handle: &ScheduleHandle<Client>,
 ) -> anyhow::Result<String> {
-    show("created", client, handle).await?;
+    show_next("created", client, handle).await?;
 
     // Not by the schedule's own policy, which would skip it if a workflow has just been started.
     let mut triggered = trigger(client, handle, Some(OverlapPolicy::AllowAll)).await?;
@@ -229,7 +240,7 @@ async fn steps(
         ..Default::default()
     };
     update(client, handle, new).await?;
-    show("updated", client, handle).await?;
+    show_next("updated", client, handle).await?;
 
     set_paused(client, handle, true, "Enough.").await?;
     show("paused", client, handle).await?;
