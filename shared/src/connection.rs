@@ -235,13 +235,11 @@ impl Credentials {
                 origins.header(AUTHORIZATION)
             );
         }
-        let certificate = profile
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.client_cert.as_ref());
+        let tls = profile.tls.as_ref();
+        let tls = tls.filter(|tls| tls.disabled != Some(true));
         Ok(Self {
             secret: key.or(header.map(|header| origins.header(header))),
-            has_certificate: certificate.is_some(),
+            has_certificate: tls.is_some_and(|tls| tls.client_cert.is_some()),
             namespace: namespace.to_owned(),
         })
     }

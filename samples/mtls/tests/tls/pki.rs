@@ -154,7 +154,7 @@ pub async fn error(command: Command) -> anyhow::Result<String> {
     Ok(stderr.trim_end().to_owned())
 }
 
-/// The gateway binary, in front of the test server.
+/// The gateway binary, in front of the test server or of another one.
 pub struct Gateway {
     pub address: String,
     pub log: Lines<BufReader<ChildStderr>>,
@@ -164,8 +164,18 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it with `server.pem`, for the clients of the CAs in `client_ca`.
     pub async fn start(folder: &Folder, client_ca: &str, listen: &str) -> anyhow::Result<Self> {
+        Self::start_before(address()?, folder, client_ca, listen).await
+    }
+
+    /// As [`Gateway::start`], in front of another server.
+    pub async fn start_before(
+        target: &str,
+        folder: &Folder,
+        client_ca: &str,
+        listen: &str,
+    ) -> anyhow::Result<Self> {
         let mut gateway = command(env!("CARGO_BIN_EXE_mtls-gateway"));
-        gateway.args(["--listen", listen, "--target", address()?]);
+        gateway.args(["--listen", listen, "--target", target]);
         gateway.args([
             "--cert",
             &folder.file("server.pem"),

@@ -2,7 +2,7 @@
 
 use crate::{
     bouncer::Bouncer,
-    pki::{Folder, STARTER, WORKER, command, error, pki, run},
+    pki::{Folder, Gateway, STARTER, WORKER, command, error, pki, run},
 };
 use anyhow::ensure;
 use std::{io::ErrorKind, net::TcpListener};
@@ -592,5 +592,17 @@ async fn rejected_keys() -> anyhow::Result<()> {
             }
         }
     }
+
+    // Without a key, the client certificate is what a server can reject.
+    let (folder, _) = pki()?;
+    let bouncer = Bouncer::start(Code::PermissionDenied).await?;
+    let gateway = Gateway::start_before(&bouncer.address, &folder, "ca.pem", "127.0.0.1:0").await?;
+    let mut starter = command(STARTER);
+    starter
+        .args(["--address", &gateway.address])
+        .args(folder.flags("ca.pem", Some("client")));
+    let said = error(starter).await?;
+    let words = "nobody comes in; the server rejected the client certificate: check that";
+    ensure!(said.contains(words), "{said}");
     Ok(())
 }
