@@ -40,14 +40,14 @@ const AUTHORIZATION: &str = "authorization";
 /// The credentials of this process's first connection, for errors that come after connecting.
 static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
 
-/// Flags for the connection. Each stands for the variable that it names and wins over it; what
-/// neither sets comes from the profile in `temporal.toml`. An API key has no flag, because flags
-/// show in the process list: set `TEMPORAL_API_KEY`. A client certificate that comes from files is
-/// read again for every new connection.
+/// Flags for the connection. Each stands for the variable that it names and wins over it. A setting
+/// that has neither comes from the profile in `temporal.toml`. An API key has no flag, because flags
+/// show in the process list: set `TEMPORAL_API_KEY`. A client certificate from files is read again
+/// for every new connection, unless the address is an IPv6 literal.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Server, as host:port or URL [env: TEMPORAL_ADDRESS] [default: localhost:7233]
+    /// Server, as host:port, https://host:port or http://host:port [env: TEMPORAL_ADDRESS] [default: localhost:7233]
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<String>,
 

@@ -14,8 +14,8 @@ use temporalio_client::{
 };
 use temporalio_common::envconfig::load_client_config_profile;
 
-/// Variables that other SDKs or the CLI obey and the Rust client reads without effect, or not at
-/// all; each with what to do instead. Going on would mean less security than was asked for.
+/// Variables that other SDKs or the CLI obey and the Rust client ignores, each with what to do
+/// instead. To ignore them too would give less security than the user asked for.
 const DROPPED: [(&str, &str); 6] = [
     (
         "TEMPORAL_CODEC_ENDPOINT",
