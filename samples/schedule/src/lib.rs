@@ -4,6 +4,7 @@ pub mod activities;
 pub mod options;
 pub mod report;
 pub mod schedules;
+pub mod starts;
 pub mod workflows;
 
 use activities::ScheduleActivities;

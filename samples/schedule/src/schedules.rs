@@ -1,30 +1,21 @@
-//! What one does with a schedule where that takes more than a call of the SDK.
+//! Creating and changing a schedule.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code in here: a client may look again after a while"
-)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use crate::{
     TASK_QUEUE,
-    options::{CreateArgs, OverlapPolicy, UpdateArgs, same_times},
-    report::{Run, time},
+    options::{CreateArgs, UpdateArgs, same_times},
+    starts::next_times,
     workflows::YourSchedulesWorkflow,
 };
 use anyhow::{Context, anyhow, bail, ensure};
-use serde::Serialize;
 use shared::{Input, StarterArgs};
-use std::{
-    collections::BTreeSet,
-    ops::RangeInclusive,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 use temporalio_client::{
     Client, NamespacedClient,
     grpc::WorkflowService,
     schedules::{
-        CreateScheduleOptions, ScheduleAction, ScheduleBackfill, ScheduleDescription,
-        ScheduleError, ScheduleHandle, ScheduleOverlapPolicy,
+        CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleHandle, ScheduleOverlapPolicy,
     },
     tonic::{Code, IntoRequest},
 };
@@ -33,47 +24,33 @@ use temporalio_common::{
     data_converters::{SerializationContextData, WorkflowSerializationContext},
     protos::temporal::api::{
         common::v1::Payloads,
-        schedule::v1::{
-            Schedule, SchedulePatch, TriggerImmediatelyRequest, schedule_action::Action,
-        },
+        schedule::v1::{Schedule, schedule_action::Action},
         workflow::v1::NewWorkflowExecutionInfo,
-        workflowservice::v1::{
-            ListScheduleMatchingTimesRequest, PatchScheduleRequest, UpdateScheduleRequest,
-        },
+        workflowservice::v1::UpdateScheduleRequest,
     },
 };
 use uuid::Uuid;
 
-/// The server answers a trigger and a backfill before it acts. How long to wait until it has.
-const SETTLE: Duration = Duration::from_secs(5);
-
-/// How long to try again while others change the same schedule.
+/// How long to retry a change while others change the same schedule.
 const CONTENTION: Duration = Duration::from_secs(10);
 
-/// The shortest catch-up window. The server makes this of a shorter one.
+/// The shortest catch-up window. The server raises a shorter one to this.
 const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
 
-/// How many times a backfill may have. The server starts about ten a second.
-const MAX_TIMES: i64 = 100_000;
-
-/// Why less may have come of a trigger or a backfill than was asked for. The server does not tell.
-const MISSING: &str = "the server has not come to it yet, or has dropped it because another request \
-                       came at the same moment or a workflow for the same second still runs";
-
-/// Why times are refused that the server accepts.
-const NEVER: &str = "there is no such time to come; check days, months and years";
+/// Why the starter refuses times that the server accepts.
+const NEVER: &str = "none of these times is in the future; check days, months and years";
 
 /// Creates a schedule for [`YourSchedulesWorkflow`].
 ///
 /// # Errors
-/// If the id is taken, if the server does not take the times, or if none of them is to come.
+/// If the id is taken, if the server does not accept the times, or if none of them is in the future.
 pub async fn create(
     client: &Client,
     starter: &StarterArgs,
     schedule_id: &str,
     args: CreateArgs,
 ) -> anyhow::Result<ScheduleHandle<Client>> {
-    // An unset variable of a shell. Two schedules with an empty prefix would take each other's ids.
+    // As from an unset variable of a shell. Schedules with an empty prefix would share their ids.
     ensure!(
         starter.workflow_id.as_deref() != Some(""),
         "--workflow-id is empty: leave it out, or give it a value"
@@ -105,246 +82,19 @@ pub async fn create(
         .build();
     let created = client.create_schedule(schedule_id, options).await;
     let handle = created.with_context(|| refused("create", &given))?;
-    if !has_time_to_come(client, &handle).await? {
+    if !has_future_times(client, &handle).await? {
         handle.delete(Default::default()).await?;
         return Err(anyhow!(NEVER).context(refused("create", &given)));
     }
     Ok(handle)
 }
 
-/// What became of a trigger or a backfill.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    asked: i64,
-    started: i64,
-    /// By the overlap policy.
-    skipped: i64,
-    /// For the workflow before to end.
-    waiting: i64,
-    /// The rest.
-    missing: i64,
-    /// Those started, the last ten at most.
-    pub runs: Vec<Run>,
-}
-
-impl Outcome {
-    /// A table, after a word.
-    pub fn print(&self, word: &str) {
-        Run::print(word, &self.runs);
-        if self.skipped > 0 {
-            eprintln!("skipped  {}", self.skipped);
-        }
-        if self.waiting > 0 {
-            eprintln!("waiting  {}", self.waiting);
-        }
-        if self.missing > 0 {
-            eprintln!("missing  {}: {MISSING}", self.missing);
-        }
-    }
-}
-
-/// Has a schedule act now, paused or not, by its own policy unless there is another.
-///
-/// # Errors
-/// If there is no such schedule, or nothing has come of it.
-pub async fn trigger(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    policy: Option<OverlapPolicy>,
-) -> anyhow::Result<Outcome> {
-    let before = handle.describe(Default::default()).await?;
-    // The time tells this trigger's workflow from those of others. `handle.trigger` sends none.
-    let now = SystemTime::now();
-    let request = PatchScheduleRequest {
-        namespace: handle.namespace().to_owned(),
-        schedule_id: handle.schedule_id().to_owned(),
-        patch: Some(SchedulePatch {
-            trigger_immediately: Some(TriggerImmediatelyRequest {
-                overlap_policy: policy.map_or(0, |policy| policy as i32),
-                scheduled_time: Some(now.into()),
-            }),
-            ..Default::default()
-        }),
-        identity: client.identity(),
-        request_id: Uuid::new_v4().to_string(),
-    };
-    let mut service = client.clone();
-    let triggered = service.patch_schedule(request.into_request()).await;
-    triggered.map_err(ScheduleError::from)?;
-    outcome(client, handle, &before, now..=now, 1, policy).await
-}
-
-/// Has a schedule act, now, once for each of its times in a range of the past.
-///
-/// # Errors
-/// If there is no such schedule, if it has no time in the range or too many, or if nothing has come
-/// of it.
-pub async fn backfill(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    range: RangeInclusive<SystemTime>,
-    policy: OverlapPolicy,
-) -> anyhow::Result<Outcome> {
-    let before = handle.describe(Default::default()).await?;
-    let asked = count_times(client, handle, &range).await?;
-    let (start, end) = (*range.start(), *range.end());
-    ensure!(
-        asked > 0,
-        "schedule `{}` has no time from {} to {}",
-        handle.schedule_id(),
-        time(start),
-        time(end),
-    );
-    let request = ScheduleBackfill::new(start, end)
-        .overlap_policy(policy.into())
-        .build();
-    handle.backfill([request], Default::default()).await?;
-    outcome(client, handle, &before, range, asked, Some(policy)).await
-}
-
-/// Counts the times of a schedule in a range.
-async fn count_times(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    range: &RangeInclusive<SystemTime>,
-) -> anyhow::Result<i64> {
-    let (mut after, end) = (*range.start() - Duration::from_millis(1), *range.end());
-    let mut count = 0;
-    loop {
-        let times = next_times(client, handle, after, end).await?;
-        // The server does not say whether there are more than it lists.
-        let Some(last) = times.last() else {
-            return Ok(count);
-        };
-        after = *last;
-        count += times.len() as i64;
-        ensure!(
-            count <= MAX_TIMES,
-            "schedule `{}` has more than {MAX_TIMES} times from {} to {}; backfill a shorter range",
-            handle.schedule_id(),
-            time(*range.start()),
-            time(end),
-        );
-    }
-}
-
-/// Whether a schedule has times since it was last changed.
-async fn has_time_to_come(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-) -> anyhow::Result<bool> {
-    let description = handle.describe(Default::default()).await?;
-    let changed = description.update_time().or(description.create_time());
-    let changed = changed.context("the server does not tell when the schedule was changed")?;
-    // For the server, time ends in 2100.
-    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 86_400);
-    Ok(!next_times(client, handle, changed, end).await?.is_empty())
-}
-
-/// Lists the times of a schedule after one time and until another: the first 1,000, no more. The SDK
-/// has no method for this call.
-async fn next_times(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    after: SystemTime,
-    until: SystemTime,
-) -> anyhow::Result<Vec<SystemTime>> {
-    let request = ListScheduleMatchingTimesRequest {
-        namespace: handle.namespace().to_owned(),
-        schedule_id: handle.schedule_id().to_owned(),
-        start_time: Some(after.into()),
-        end_time: Some(until.into()),
-    };
-    let mut service = client.clone();
-    let times = service.list_schedule_matching_times(request.into_request());
-    let times = times.await.map_err(ScheduleError::from)?.into_inner();
-    let times = times.start_time.into_iter().map(SystemTime::try_from);
-    Ok(times.collect::<Result<_, _>>()?)
-}
-
-/// Waits until the server has done what was asked for, or has had the time to.
-///
-/// The server only counts what all have asked for, and what the schedule has done by itself. Started
-/// workflows can be told apart by their times. Among the rest, skipped and waiting ones are those
-/// that the policy allows to be skipped or to wait.
-async fn outcome(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    before: &ScheduleDescription,
-    times: RangeInclusive<SystemTime>,
-    asked: i64,
-    policy: Option<OverlapPolicy>,
-) -> anyhow::Result<Outcome> {
-    let (known, announced) = (before.recent_actions(), before.future_action_times());
-    let schedule = before.raw().schedule.clone().unwrap_or_default();
-    let own_policy = schedule.policies.unwrap_or_default().overlap_policy;
-    let policy = policy.map_or(own_policy, |policy| policy as i32);
-    let [skip, buffer_one, allow_all] = [
-        OverlapPolicy::Skip,
-        OverlapPolicy::BufferOne,
-        OverlapPolicy::AllowAll,
-    ]
-    .map(|policy| policy as i32);
-    let may_skip = |policy| policy == skip || policy == buffer_one;
-    let may_wait = policy != skip && policy != allow_all;
-    let buffered = |description: &ScheduleDescription| {
-        let info = description.raw().info.as_ref();
-        info.map_or(0, |info| info.buffer_size)
-    };
-    // Collected, because each description has only the last ten.
-    let mut others = BTreeSet::new();
-    let deadline = Instant::now() + SETTLE;
-    loop {
-        let now = handle.describe(Default::default()).await?;
-        let mut new = now.recent_actions();
-        new.retain(|action| known.iter().all(|known| known.run_id != action.run_id));
-        let (ours, theirs): (Vec<_>, Vec<_>) = new.into_iter().partition(|action| {
-            let time = action.schedule_time;
-            time.is_some_and(|time| times.contains(&time))
-        });
-        others.extend(theirs.into_iter().map(|a| (a.run_id, a.schedule_time)));
-        let started = now.action_count() - before.action_count() - others.len() as i64;
-        let started = started.clamp(0, asked);
-
-        let mut skipped = 0;
-        if may_skip(policy) {
-            skipped = now.overlap_skipped() - before.overlap_skipped();
-            if may_skip(own_policy) && !before.paused() {
-                // Of its own times that have passed, the schedule skips those that it does not start.
-                let mut passed = announced.clone();
-                passed.retain(|time| !now.future_action_times().contains(time));
-                passed.retain(|time| !others.iter().any(|(_, other)| *other == Some(*time)));
-                skipped -= passed.len() as i64;
-            }
-            skipped = skipped.clamp(0, asked - started);
-        }
-        let mut waiting = 0;
-        if may_wait {
-            waiting = (buffered(&now) - buffered(before)).clamp(0, asked - started - skipped);
-        }
-        let missing = asked - started - skipped - waiting;
-        if missing == 0 || Instant::now() >= deadline {
-            ensure!(missing < asked, "nothing has come of it: {MISSING}");
-            let runs = Run::fetch(client, &ours).await?;
-            return Ok(Outcome {
-                asked,
-                started,
-                skipped,
-                waiting,
-                missing,
-                runs,
-            });
-        }
-        // Asked without a pause, the server would answer and do nothing else.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Changes what `args` names, and leaves the rest as it is.
+/// Changes what `args` names and leaves the rest as it is.
 ///
 /// # Errors
 /// If there is no such schedule, if it starts another workflow and `args` has an argument, if the
-/// server does not take the times, or if none of them is to come. Then the schedule is as before.
+/// server does not accept the times, or if none of them is in the future. The schedule then stays as
+/// it was.
 pub async fn update(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -393,11 +143,12 @@ pub async fn update(
     });
     let edited = edited.await.with_context(|| refused("update", &given));
     let (before, after) = edited?;
-    if !given.is_empty() && !has_time_to_come(client, handle).await? {
+    if !given.is_empty() && !has_future_times(client, handle).await? {
         let back = edit(client, handle, |schedule| {
             ensure!(
                 *schedule == after || *schedule == before,
-                "others have changed schedule `{}`, and it has no time to come now; give it another",
+                "none of the new times is in the future, and others have changed schedule `{}` \
+                 meanwhile, so the new times stay; update it again",
                 handle.schedule_id()
             );
             schedule.clone_from(&before);
@@ -411,8 +162,8 @@ pub async fn update(
 
 /// Pauses a schedule, or lets it act by itself again.
 ///
-/// `handle.pause` is not enough: if a trigger reaches the schedule at the same moment, server 1.32
-/// drops one of the two and answers both as if all were well.
+/// `handle.pause` is not enough. If a trigger reaches the schedule at the same moment, server 1.32
+/// drops one of the two requests and reports success for both.
 ///
 /// # Errors
 /// If there is no such schedule.
@@ -432,13 +183,13 @@ pub async fn set_paused(
     Ok(())
 }
 
-/// Applies `change` to a schedule and loses nothing that others change at the same time. Returns the
-/// schedule before and after.
+/// Applies `change` to a schedule, keeps what others change at the same time, and returns the schedule
+/// before and after.
 ///
-/// An update replaces the whole schedule, so this one sends the server's own message back: whatever
-/// `change` leaves alone stays, payloads included. (`handle.update` decodes the argument and sends it
-/// back decoded, in the clear.) The conflict token makes the server drop the update if the schedule
-/// has changed since. Server 1.32 still answers that all is well, so only a second look tells.
+/// An update replaces the whole schedule, so this one sends the server's own message back. Whatever
+/// `change` leaves alone stays, payloads included. (`handle.update` would decode the argument and send
+/// it back in the clear.) The conflict token makes the server drop the update if the schedule has
+/// changed since. Server 1.32 reports success nevertheless, so only a second look shows the truth.
 async fn edit(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -458,8 +209,10 @@ async fn edit(
         }
         ensure!(
             Instant::now() < deadline,
-            "others keep changing schedule `{}` before this change arrives; try again",
-            handle.schedule_id()
+            "schedule `{}` has not taken this change within {} s: others keep changing it, or the \
+             server changes it back; look at it with `describe`, then try again",
+            handle.schedule_id(),
+            CONTENTION.as_secs()
         );
         let request = UpdateScheduleRequest {
             namespace: handle.namespace().to_owned(),
@@ -500,6 +253,19 @@ fn our_action(schedule: &mut Schedule) -> anyhow::Result<&mut NewWorkflowExecuti
         "it starts {workflow_type}, not {ours}"
     );
     Ok(action)
+}
+
+/// Whether a schedule has times after its last change.
+async fn has_future_times(
+    client: &Client,
+    handle: &ScheduleHandle<Client>,
+) -> anyhow::Result<bool> {
+    let description = handle.describe(Default::default()).await?;
+    let changed = description.update_time().or(description.create_time());
+    let changed = changed.context("the server does not tell when the schedule was changed")?;
+    // The server knows no time after 2100.
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 86_400);
+    Ok(!next_times(client, handle, changed, end).await?.is_empty())
 }
 
 fn refused(verb: &str, given: &[&str]) -> String {

@@ -467,7 +467,7 @@ async fn shows_the_next_times() -> anyhow::Result<()> {
             "--calendar 'year=2020 hour=9'",
             "--cron '0 9 * * *' --exclude-calendar 'hour=9'",
         ];
-        let reason = "there is no such time to come; check days, months and years";
+        let reason = "none of these times is in the future; check days, months and years";
         for flags in never {
             let error = starter.error(&format!("create {flags}")).await?;
             assert!(

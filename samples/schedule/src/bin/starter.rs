@@ -14,7 +14,8 @@ use schedule::{
     SCHEDULE_ID, TASK_QUEUE,
     options::{BackfillArgs, CreateArgs, EVERY, OverlapPolicy, UpdateArgs},
     report::{Listed, Run, Summary},
-    schedules::{backfill, create, explain, set_paused, trigger, update},
+    schedules::{create, explain, set_paused, update},
+    starts::{backfill, trigger},
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::json;
