@@ -713,13 +713,13 @@ async fn backfills_more_than_a_page() -> anyhow::Result<()> {
                 "backfill --start-time 2026-11-20T00:00:00Z --end-time {end} --overlap-policy skip"
             )
         };
-        let outcome = starter.result(&until("2026-11-20T00:40:00Z")).await?;
-        assert_eq!(outcome["asked"], 2401);
-        assert_eq!(outcome["started"], 1);
         let error = starter.error(&until("2026-11-22T00:00:00Z")).await?;
         let expected = "has more than 100000 times from 2026-11-20T00:00:00Z to \
                         2026-11-22T00:00:00Z; backfill a shorter range";
         assert!(error.ends_with(expected), "{error}");
+        let outcome = starter.result(&until("2026-11-20T00:40:00Z")).await?;
+        assert_eq!(outcome["asked"], 2401);
+        assert_eq!(outcome["started"], 1);
         Ok(())
     })
     .await
