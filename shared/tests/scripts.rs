@@ -26,8 +26,8 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The name of the checkout's folder.
-const FOLDER: &str = r#"my it's "a" 100% $HOME #1? é"#;
+/// The name of the checkout's folder. Without `%`, because rust-lld cannot write to a path that has one.
+const FOLDER: &str = r#"my it's "a" $HOME #1? é"#;
 
 /// A copy of this repository in that folder. It builds into the target directory of the original, where
 /// everything is built already: cargo sees that nothing is newer.

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A folder's name with the characters that a shell, make, JSON or a URL could misread.
-pub const FOLDER: &str = r#"my it's "a" 100% $HOME #1? é"#;
+pub const FOLDER: &str = r#"my it's "a" $HOME #1? é"#;
 
 /// The top of the repository.
 pub fn root() -> PathBuf {
