@@ -1,6 +1,6 @@
 //! Errors for people: one line on stderr, the real reason in it, exit status 1.
 
-use crate::connection;
+use crate::{connection, text::one_line};
 use std::{error::Error, fmt};
 use temporalio_client::{errors::WorkflowGetResultError, tonic};
 use temporalio_common::error::IncomingError;
@@ -25,7 +25,7 @@ impl fmt::Debug for MainError {
     }
 }
 
-/// The whole chain of causes in one line, each said once.
+/// Returns the whole chain of causes in one printable line, each cause once.
 ///
 /// The SDK's errors repeat their sources in their own text, or leave out the one that matters: a
 /// failed workflow prints as `Activity Failure: scheduled_event_id: 5`. This walks Temporal's
@@ -54,7 +54,7 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
     if let Some(advice) = advice {
         line = format!("{}; {advice}", line.trim_end_matches('.'));
     }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(&line)
 }
 
 fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
@@ -107,14 +107,18 @@ mod tests {
     use super::*;
     use anyhow::anyhow;
 
-    /// A chain prints once, in one line, whatever its parts hold.
+    /// A chain prints each cause once, in one line without control characters, whatever its parts
+    /// contain.
     #[test]
-    fn one_line() {
+    fn prints_one_line() {
         let error = anyhow!("no such file")
-            .context("cannot read\n  the key")
+            .context("cannot read\n  the key \u{1b}[31mk\u{9b}2J")
             .context("cannot connect");
         let printed = format!("{:?}", MainError::from(error));
-        assert_eq!(printed, "cannot connect: cannot read the key: no such file");
+        assert_eq!(
+            printed,
+            "cannot connect: cannot read the key \\u{1b}[31mk\\u{9b}2J: no such file"
+        );
     }
 
     /// An SDK error that quotes its source, followed by that source.

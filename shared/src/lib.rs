@@ -4,7 +4,8 @@
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
-//! [`sleep`], a timer that a workflow can be cancelled in.
+//! [`sleep`], a timer that a workflow can be cancelled in; and [`child_id`], which fails the workflow
+//! if a child's id would be too long.
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 //!
@@ -15,7 +16,7 @@
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "nothing in here runs as workflow code, except the pure functions of `Input` and `Inputs`"
+    reason = "nothing in here runs as workflow code, except the pure functions of `Input`, `Inputs` and `child_id`"
 )]
 
 #[cfg(feature = "codec")]
@@ -25,6 +26,7 @@ mod connection;
 mod failure;
 #[cfg(feature = "http-client")]
 mod http;
+mod ids;
 mod input;
 mod output;
 #[cfg(feature = "polled-service")]
@@ -38,13 +40,16 @@ mod stack_trace;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod tls;
+mod waiting;
 mod worker;
 
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
 #[cfg(feature = "http-client")]
 pub use http::{http_client, no_answer};
+pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
 pub use input::{BAD_INPUT, Input, Inputs, at_most};
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
@@ -53,4 +58,6 @@ pub use size_limit::{MAX_ERROR, MAX_INPUT, MAX_RESULT, SizeLimit, TOO_LARGE};
 pub use sleep::sleep;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
+pub use text::printable;
+pub use waiting::warn_while_waiting;
 pub use worker::{STOP_TIMEOUT, WorkerArgs, run_until_shutdown};

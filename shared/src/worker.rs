@@ -47,12 +47,13 @@ impl WorkerArgs {
         self.connection.connect_with(data_converter).await
     }
 
-    /// The task queue asked for, or else `default`.
-    pub fn task_queue<'a>(&'a self, default: &'a str) -> &'a str {
-        self.task_queue
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .unwrap_or(default)
+    /// Returns the given task queue, or else `default`.
+    ///
+    /// # Errors
+    /// As [`crate::check_id`]: the SDK would keep polling a queue whose name the server refuses,
+    /// without a word.
+    pub fn task_queue<'a>(&'a self, default: &'a str) -> anyhow::Result<&'a str> {
+        crate::output::task_queue(self.task_queue.as_deref(), default)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, child_id};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ChildWorkflowOptions, ParentClosePolicy, WorkflowContext, WorkflowResult};
@@ -53,7 +53,7 @@ impl LeavingParentWorkflow {
         input: Input<LeavingParentInput>,
     ) -> WorkflowResult<String> {
         let LeavingParentInput { policy, hasty } = input.valid()?;
-        let child_id = format!("{}-child", ctx.workflow_id());
+        let child_id = child_id(ctx.workflow_id(), "child")?;
         let options = ChildWorkflowOptions::builder()
             .workflow_id(child_id.clone())
             .parent_close_policy(policy.into())

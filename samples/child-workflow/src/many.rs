@@ -2,7 +2,7 @@
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
-use shared::{Input, at_most};
+use shared::{Input, at_most, child_id};
 use std::{cell::RefCell, num::NonZeroUsize};
 use temporalio_common::{RetryPolicy, error::CancelExternalWorkflowError};
 use temporalio_macros::{workflow, workflow_methods};
@@ -43,6 +43,10 @@ impl GreetManyWorkflow {
             at_most,
             failures,
         } = input.valid()?;
+        // The longest of the ids, before any child has done work that would be lost.
+        if let Some(last) = names.len().checked_sub(1) {
+            child_id(ctx.workflow_id(), format_args!("child-{last}"))?;
+        }
         // As many lanes as children may run at a time; each takes the next name when its child
         // has ended, so a slow child holds up its own lane alone.
         let width = at_most.get().min(names.len()).min(MAX_WIDTH);
@@ -84,7 +88,7 @@ impl GreetManyWorkflow {
             failures,
             ..Default::default()
         };
-        let child_id = format!("{}-child-{index}", ctx.workflow_id());
+        let child_id = child_id(ctx.workflow_id(), format_args!("child-{index}"))?;
         let options = ChildWorkflowOptions::builder()
             .workflow_id(child_id.clone())
             // Without one a child is not tried again. Every attempt is a new run from the start.

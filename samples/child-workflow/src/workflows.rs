@@ -1,7 +1,7 @@
 //! The child, and two parents: one that waits for it, and one that signals it too.
 
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, child_id};
 use temporalio_common::error::WorkflowSignalError;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -85,9 +85,9 @@ impl GreetingWorkflow {
             ..Default::default()
         };
         let options = ChildWorkflowOptions::builder()
-            // From the parent's, so that parents can run side by side: an id names one running
-            // workflow of a namespace, whoever started it.
-            .workflow_id(format!("{}-child", ctx.workflow_id()))
+            // Derived from the parent's id, so that parents can run side by side: only one running
+            // workflow in a namespace can have an id, whoever started it.
+            .workflow_id(child_id(ctx.workflow_id(), "child")?)
             // Should the parent be terminated or time out, the greeting is composed all the same.
             // A cancellation of the parent reaches the child nevertheless.
             .parent_close_policy(ParentClosePolicy::Abandon)
@@ -120,7 +120,7 @@ impl AdvancedParentWorkflow {
             hold: true,
             ..Default::default()
         };
-        let options = ChildWorkflowOptions::workflow_id(format!("{}-child", ctx.workflow_id()));
+        let options = ChildWorkflowOptions::workflow_id(child_id(ctx.workflow_id(), "child")?);
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
             .await?;

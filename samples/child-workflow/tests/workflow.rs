@@ -629,3 +629,23 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     })
     .await
 }
+
+/// A parent whose child's id would be too long fails before it starts a child. With many children,
+/// the longest of their ids counts.
+#[tokio::test]
+async fn child_ids_fit() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let world = [json!("World")];
+        env.checks_child_id::<GreetingWorkflow>("GreetingWorkflow", &world, "-child")
+            .await?;
+        env.checks_child_id::<AdvancedParentWorkflow>("AdvancedParentWorkflow", &world, "-child")
+            .await?;
+        let input = [json!({"policy": "terminate"})];
+        env.checks_child_id::<LeavingParentWorkflow>("LeavingParentWorkflow", &input, "-child")
+            .await?;
+        let input = [json!({"names": vec!["World"; 11], "at_most": 2})];
+        env.checks_child_id::<GreetManyWorkflow>("GreetManyWorkflow", &input, "-child-10")
+            .await
+    })
+    .await
+}

@@ -1,6 +1,7 @@
 //! Why a workflow failed: its chain of causes, one after the other.
 
 use crate::activities::ProcessingDetails;
+use shared::printable;
 use std::fmt;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::{
@@ -85,16 +86,16 @@ fn attempt(started_event_id: i64, history: &[HistoryEvent]) -> Option<u32> {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.what)?;
+        write!(f, "{}", printable(&self.what))?;
         if let Some(attempt) = self.attempt {
             write!(f, ", attempt {attempt}")?;
         }
         if let Some(retry_state) = &self.retry_state {
             write!(f, ", {retry_state}")?;
         }
-        write!(f, ": {}", self.message)?;
+        write!(f, ": {}", printable(&self.message))?;
         for frame in self.stack_trace.lines() {
-            write!(f, "\n           {frame}")?;
+            write!(f, "\n           {}", printable(frame))?;
         }
         Ok(())
     }

@@ -7,7 +7,8 @@
 )]
 
 use anyhow::{Context, ensure};
-use shared::testing::address;
+use hello::worker_options;
+use shared::testing::{TestEnv, address};
 use std::{
     net::TcpListener,
     process::{Output, Stdio},
@@ -185,6 +186,105 @@ async fn refused_settings() -> anyhow::Result<()> {
         assert!(!error.contains("hush"), "{error}");
     }
     Ok(())
+}
+
+/// Ids and names that the server would refuse, not store, or that a terminal would obey: one line says
+/// which flag, and what is wrong with its value. A worker would poll such a queue in vain.
+#[tokio::test]
+async fn unusable_ids() -> anyhow::Result<()> {
+    let queue = "--task-queue (or TEMPORAL_TASK_QUEUE)";
+    let long = "x".repeat(256);
+    let (longer, wide) = ("x".repeat(1001), "ä".repeat(128));
+    let starter: &[(&str, &str, &str)] = &[
+        (
+            "--workflow-id",
+            &long,
+            "--workflow-id has 256 bytes, and at most 255 fit",
+        ),
+        (
+            "--workflow-id",
+            &wide,
+            "--workflow-id has 256 bytes, and at most 255 fit",
+        ),
+        ("--workflow-id", "", "--workflow-id is empty"),
+        (
+            "--workflow-id",
+            "a\u{1b}[2J",
+            "--workflow-id contains the control character U+001B",
+        ),
+    ];
+    let both = [
+        (
+            "--task-queue",
+            &*long,
+            format!("{queue} has 256 bytes, and at most 255 fit"),
+        ),
+        (
+            "--task-queue",
+            &longer,
+            format!("{queue} has 1001 bytes, and at most 255 fit"),
+        ),
+        (
+            "--task-queue",
+            "a\nb",
+            format!("{queue} contains the control character U+000A"),
+        ),
+        (
+            "--task-queue",
+            "/_sys/a",
+            format!("{queue} begins with /_sys/"),
+        ),
+    ];
+    let cases = starter
+        .iter()
+        .map(|(flag, value, expected)| (STARTER, *flag, *value, *expected));
+    let both = [STARTER, WORKER].into_iter().flat_map(|binary| {
+        let both = both.iter();
+        both.map(move |(flag, value, expected)| (binary, *flag, *value, expected.as_str()))
+    });
+    for (binary, flag, value, expected) in cases.chain(both) {
+        let mut command = command(binary);
+        command.args(["--address", address()?, flag, value]);
+        let output = run(command).await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.starts_with(&format!("Error: {expected}: "))
+                || stderr.starts_with(&format!("Error: {expected}, ")),
+            "{stderr}"
+        );
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(output.stdout.is_empty(), "something on stdout");
+    }
+    Ok(())
+}
+
+/// Neither a result nor the reason of a failure has control characters for the terminal. The result is
+/// the same JSON for all that.
+#[tokio::test]
+async fn control_characters() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let name = "Ada\u{1b}[31m\u{7f}\u{9b}2J\u{202e}";
+    env.work(worker_options, async {
+        let mut starter = command(STARTER);
+        starter.args(["--address", address()?, "--task-queue", &env.task_queue]);
+        starter.args(["--name", name]);
+        let output = run(starter).await?;
+        let stdout = String::from_utf8(output.stdout)?;
+        let json = stdout.strip_prefix("result: ").context(stdout.clone())?;
+        assert!(json.trim_end().is_ascii(), "{json:?}");
+        assert_eq!(
+            json.trim_end().chars().find(|c| c.is_control()),
+            None,
+            "{json:?}"
+        );
+        assert_eq!(
+            serde_json::from_str::<String>(json)?,
+            format!("Hello, {name}!")
+        );
+        Ok(())
+    })
+    .await
 }
 
 /// Empty variables, as compose files pass them, are as good as none: it connects, without TLS.

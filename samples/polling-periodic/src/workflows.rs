@@ -2,7 +2,7 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Inputs, sleep};
+use shared::{Input, Inputs, child_id, sleep};
 use std::{num::NonZeroU32, pin::pin, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -42,7 +42,7 @@ impl GreetingWorkflow {
             poll_interval_seconds: options.map_or(POLL_INTERVAL, |o| o.poll_interval_seconds),
         };
         // In however many runs the child polls, this history has its start and its result alone.
-        let child_id = format!("{}-poll", ctx.workflow_id());
+        let child_id = child_id(ctx.workflow_id(), "poll")?;
         let options = ChildWorkflowOptions::workflow_id(child_id.clone());
         let child = ctx
             .start_child_workflow(PollGreetingWorkflow::run, input, options)

@@ -302,3 +302,19 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     )
     .await
 }
+
+/// A parent whose child's id would be too long fails before it starts the child.
+#[tokio::test]
+async fn child_id_fits() -> anyhow::Result<()> {
+    let service = PolledService::start().await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let world = [json!("World")];
+            env.checks_child_id::<GreetingWorkflow>("GreetingWorkflow", &world, "-poll")
+                .await
+        },
+    )
+    .await
+}

@@ -60,10 +60,10 @@ pub async fn create(
     let action = ScheduleAction::start_workflow(
         YourSchedulesWorkflow::run,
         args.arg.as_deref().unwrap_or("my schedule arg").into(),
-        starter.task_queue(TASK_QUEUE),
+        starter.task_queue(TASK_QUEUE)?,
         // How the ids of the workflows begin: the server appends the time at which each was due. Two
         // schedules that began them alike would take each other's ids.
-        starter.workflow_id("schedule"),
+        starter.workflow_id("schedule")?,
     );
     let note = args
         .note

@@ -2,7 +2,7 @@
 
 use crate::activities::ThroughputActivities;
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, child_id};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -124,8 +124,12 @@ impl ThroughputWorkflow {
                 }
             }
             Shape::Child => {
+                // The longest of the ids, before any child has run.
+                if let Some(last) = activities.checked_sub(1) {
+                    child_id(ctx.workflow_id(), format_args!("child-{last}"))?;
+                }
                 for number in 0..activities {
-                    let id = format!("{}-child-{number}", ctx.workflow_id());
+                    let id = child_id(ctx.workflow_id(), format_args!("child-{number}"))?;
                     let options = ChildWorkflowOptions::workflow_id(id);
                     ctx.start_child_workflow(EchoWorkflow::run, payload.clone(), options)
                         .await?

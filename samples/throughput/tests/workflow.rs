@@ -280,6 +280,17 @@ async fn takes_any_signal() -> anyhow::Result<()> {
     .await
 }
 
+/// A workflow whose children's ids would be too long fails before it starts the first of them.
+#[tokio::test]
+async fn child_ids_fit() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let plan = json!({"shape": "child", "activities": 11, "payload": ""});
+        env.checks_child_id::<ThroughputWorkflow>("ThroughputWorkflow", &[plan], "-child-10")
+            .await
+    })
+    .await
+}
+
 /// Cancelled while it waits for signals, the workflow ends CANCELED.
 #[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
@@ -355,7 +366,12 @@ async fn refuses_a_server_elsewhere() -> anyhow::Result<()> {
 /// Numbers that make no sense are refused before anything is started.
 #[tokio::test]
 async fn refuses_bad_flags() -> anyhow::Result<()> {
+    let long_id = "x".repeat(228);
     for (args, message) in [
+        (
+            vec!["--workflow-id", &long_id],
+            "Error: --workflow-id has 228 bytes, and at most 227 fit: choose a shorter one\n",
+        ),
         (vec!["--workflows", "0"], "--workflows"),
         (vec!["--concurrency", "0"], "--concurrency"),
         (vec!["--rate", "0"], "--rate"),

@@ -4,7 +4,7 @@
 
 use crate::activities::{ChargeInput, CheckoutActivities};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, child_id};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
@@ -39,6 +39,8 @@ impl CheckoutWorkflow {
         input: Input<Checkout>,
     ) -> WorkflowResult<String> {
         let Checkout { item, failures } = input.valid()?;
+        // Before anything is charged: an id that is too long fails the workflow.
+        let shipment_id = child_id(ctx.workflow_id(), "shipment")?;
         let options = LocalActivityOptions::builder()
             .start_to_close_timeout(START_TO_CLOSE)
             .build();
@@ -57,7 +59,7 @@ impl CheckoutWorkflow {
             .execute_activity(CheckoutActivities::charge, charge, options)
             .await?;
 
-        let options = ChildWorkflowOptions::workflow_id(format!("{}-shipment", ctx.workflow_id()));
+        let options = ChildWorkflowOptions::workflow_id(shipment_id);
         let shipment = ctx
             .start_child_workflow(ShipmentWorkflow::run, item, options)
             .await?;

@@ -16,7 +16,7 @@ use outline::outline;
 use serde_json::{Value, json};
 use shared::{
     describe,
-    testing::{TestEnv, bad_input, event_types},
+    testing::{TestEnv, bad_input, event_types, with_worker},
 };
 use std::collections::BTreeSet;
 use temporalio_client::{Client, WorkflowHandle};
@@ -265,4 +265,15 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     );
     assert!(!format!("{spans:?}").contains("s3cret"));
     Ok(())
+}
+
+/// A checkout whose shipment's id would be too long fails before anything is charged.
+#[tokio::test]
+async fn shipment_id_fits() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let apples = [json!({"item": "apples"})];
+        env.checks_child_id::<CheckoutWorkflow>("CheckoutWorkflow", &apples, "-shipment")
+            .await
+    })
+    .await
 }

@@ -3,10 +3,12 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use anyhow::{Context, ensure};
 use shared::testing::{
-    TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess, until,
+    TEST_TIMEOUT, TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess,
+    until,
 };
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 use temporalio_client::{
     Client, NamespacedClient, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions,
     grpc::WorkflowService,
@@ -24,6 +26,11 @@ use temporalio_common::{
     worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
 };
 use temporalio_sdk::WorkerOptions;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 use versioning::{
     stages::Stage,
     worker_options,
@@ -138,6 +145,53 @@ async fn incompatible_is_stuck_until_patched() -> anyhow::Result<()> {
 #[tokio::test]
 async fn incompatible_is_stuck_until_rolled_back() -> anyhow::Result<()> {
     stuck_until("initial").await
+}
+
+/// While the order is stuck, the starter says why, once. When a repaired worker has come, it prints the
+/// result.
+#[tokio::test]
+async fn starter_says_that_it_is_stuck() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = shipped_by_initial(&env).await?;
+    let mut new = worker(&env, "incompatible")?;
+
+    let mut starter = Command::new(env!("CARGO_BIN_EXE_versioning-starter"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TEMPORAL_")) {
+        starter.env_remove(name);
+    }
+    let id = &handle.info().workflow_id;
+    let mut starter = starter
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .args(["--deliver", "--workflow-id", id])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(starter.stderr.take().context("piped")?).lines();
+    let mut line = async || -> anyhow::Result<String> {
+        let line = timeout(TEST_TIMEOUT, lines.next_line()).await;
+        line.context("it says nothing")??.context("it has ended")
+    };
+    assert_eq!(line().await?, format!("workflow {id}"));
+    let waiting = line().await?;
+    let (start, rest) = waiting.split_once(" times: ").context(waiting.clone())?;
+    ensure!(
+        start.starts_with("waiting  the workflow task has failed "),
+        "{waiting}"
+    );
+    let reason = "[TMPRL1100] Nondeterminism error: Activity type of scheduled event 'ship_order' \
+                  does not match activity type of activity command 'fraud_check'; the server retries it";
+    ensure!(rest.starts_with(reason), "{waiting}");
+    new.kill().await?;
+
+    let repaired = worker(&env, "patched")?;
+    assert_eq!(line().await?, "ran      ship_order");
+    let output = timeout(TEST_TIMEOUT, starter.wait_with_output()).await??;
+    let stdout = String::from_utf8(output.stdout)?;
+    assert_eq!(stdout, "result: {\"parcel\":\"parcel-A-17\"}\n");
+    drop(repaired);
+    Ok(())
 }
 
 /// Options for a worker of a deployment of its own, whose workflows stay with its build.

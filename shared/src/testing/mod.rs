@@ -17,7 +17,7 @@ pub use load::{Case, End, Load};
 pub use replay::{replay, replay_all};
 pub use server::{address, root};
 
-use crate::{BAD_INPUT, describe};
+use crate::{BAD_INPUT, ID_TOO_LONG, MAX_ID_BYTES, describe};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use std::{collections::HashMap, pin::Pin, time::Duration};
@@ -29,9 +29,10 @@ use temporalio_client::{
 use temporalio_common::{
     HasWorkflowDefinition,
     data_converters::{DataConverter, RawValue},
-    protos::temporal::api::common::v1::Payload,
+    protos::temporal::api::{common::v1::Payload, enums::v1::EventType},
 };
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, WorkflowDefinitions};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Longest that the body of a test may take: one that hangs is to fail, and to say so.
@@ -129,8 +130,21 @@ impl TestEnv {
         workflow_type: &str,
         arguments: &[Value],
     ) -> anyhow::Result<WorkflowHandle<Client, W>> {
-        let options = self.start_options();
-        let id = options.workflow_id.clone();
+        let id = self.start_options().workflow_id;
+        self.start_json_as(id, workflow_type, arguments).await
+    }
+
+    /// As [`TestEnv::start_json`], with an id of the caller's choice.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn start_json_as<W: HasWorkflowDefinition>(
+        &self,
+        id: String,
+        workflow_type: &str,
+        arguments: &[Value],
+    ) -> anyhow::Result<WorkflowHandle<Client, W>> {
+        let options = WorkflowStartOptions::new(self.task_queue.clone(), id.clone()).build();
         self.client
             .start_workflow(
                 UntypedWorkflow::new(workflow_type),
@@ -140,6 +154,63 @@ impl TestEnv {
             .await?;
         Ok(self.client.get_workflow_handle::<W>(id))
     }
+
+    /// Checks a parent whose child's id is its own and `suffix`: if the child's id would be too long,
+    /// the parent fails before it does anything else, and with one byte less it starts the child.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn checks_child_id<W: HasWorkflowDefinition>(
+        &self,
+        workflow_type: &str,
+        arguments: &[Value],
+        suffix: &str,
+    ) -> anyhow::Result<()> {
+        let longest = MAX_ID_BYTES - suffix.len();
+        // The server accepts parents with ids of up to 1,000 bytes.
+        for bytes in [longest + 1, 996, 1000] {
+            let id = id_of(bytes, "x");
+            let handle = self
+                .start_json_as::<W>(id, workflow_type, arguments)
+                .await?;
+            let ended = handle.get_result(Default::default());
+            let Err(error) = timeout(TEST_TIMEOUT / 2, ended).await.context("hangs")? else {
+                bail!("{workflow_type} completed with an id of {bytes} bytes");
+            };
+            let expected = format!(
+                "workflow failed: the child's workflow id would have {} bytes, and at most \
+                 {MAX_ID_BYTES} fit: start the parent with an id of at most {longest} bytes, \
+                 this one has {bytes} ({ID_TOO_LONG})",
+                bytes + suffix.len()
+            );
+            ensure!(describe(&error) == expected, "{}", describe(&error));
+            let events = event_types(&handle).await?;
+            ensure!(
+                events.len() == 5 && events.last() == Some(&EventType::WorkflowExecutionFailed),
+                "{workflow_type} did something before it failed: {events:?}"
+            );
+        }
+        for character in ["x", "ä"] {
+            let id = id_of(longest, character);
+            let handle = self
+                .start_json_as::<W>(id, workflow_type, arguments)
+                .await?;
+            until(&handle, EventType::ChildWorkflowExecutionStarted).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A new id of this many bytes, most of them of this character.
+pub fn id_of(bytes: usize, character: &str) -> String {
+    let mut id = format!("test-{}-", Uuid::new_v4());
+    while id.len() + character.len() <= bytes {
+        id.push_str(character);
+    }
+    while id.len() < bytes {
+        id.push('x');
+    }
+    id
 }
 
 /// Why a workflow refused its input: what comes after `bad input: ` in its failure.

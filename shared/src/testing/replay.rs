@@ -1,6 +1,7 @@
 //! Recorded histories against today's code; and where it does not do what one recorded, in words.
 
 use super::history;
+use crate::printable;
 use anyhow::{Context, anyhow, bail, ensure};
 use std::collections::BTreeSet;
 use temporalio_client::WorkflowHistory;
@@ -60,7 +61,7 @@ pub async fn replay(
         bail!("this is no history: it does not begin with WorkflowExecutionStarted");
     };
     let workflow_type = started.workflow_type.clone().unwrap_or_default().name;
-    let whose = format!("{workflow_type} {}", started.workflow_id);
+    let whose = printable(&format!("{workflow_type} {}", started.workflow_id));
     let workflows = replayer.options().workflows();
     super::refuse_init(&workflows)?;
     let known: BTreeSet<&str> = workflows
@@ -69,7 +70,8 @@ pub async fn replay(
         .collect();
     ensure!(
         known.contains(workflow_type.as_str()),
-        "this is the history of a {workflow_type}, and this code has: {}",
+        "this is the history of a {}, and this code has: {}",
+        printable(&workflow_type),
         known.into_iter().collect::<Vec<_>>().join(", ")
     );
     // The SDK's replayer never comes back from a history that has none.
@@ -102,7 +104,11 @@ pub async fn replay(
         Some(WorkflowReplayFailure::WorkflowTaskFailure { message }) => text(&message).to_owned(),
         Some(other) => other.to_string(),
     };
-    bail!("this code does not accept the history of {whose}: {reason}")
+    let lines: Vec<String> = reason.lines().map(printable).collect();
+    bail!(
+        "this code does not accept the history of {whose}: {}",
+        lines.join("\n")
+    )
 }
 
 /// The SDK's message without the message around it, a failure as `Debug` has it.

@@ -44,9 +44,9 @@ fn parse_item(text: &str) -> anyhow::Result<Item> {
 async fn main() -> MainResult {
     let Args { items, starter } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("activity-choice")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("activity-choice")?).build();
     let list = ShoppingList { items };
     let handle = client
         .start_workflow(PurchaseFruitsWorkflow::run, list.into(), options)

@@ -8,7 +8,7 @@
 use anyhow::bail;
 use cancellation::{TASK_QUEUE, workflows::CancellationWorkflow};
 use clap::Parser;
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, print_result, print_started, printable};
 use std::time::Duration;
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions,
@@ -33,9 +33,9 @@ struct Args {
 async fn main() -> MainResult {
     let Args { terminate, starter } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("cancellation")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("cancellation")?).build();
     let handle = client
         .start_workflow(CancellationWorkflow::run, ().into(), options)
         .await?;
@@ -56,7 +56,10 @@ async fn main() -> MainResult {
         Err(WorkflowGetResultError::Terminated { .. }) => "TERMINATED",
         Err(other) => return Err(other.into()),
     };
-    eprintln!("ran      {}", activities(&handle).await?.join(", "));
+    eprintln!(
+        "ran      {}",
+        printable(&activities(&handle).await?.join(", "))
+    );
     if ended != expected {
         return Err(anyhow::anyhow!("the workflow ended {ended}, not {expected}").into());
     }

@@ -12,7 +12,7 @@ use child_workflow::{
     workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow},
 };
 use clap::Parser;
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, print_result, print_started, printable};
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -60,9 +60,9 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     let client = args.starter.connect().await?;
-    let task_queue = args.starter.task_queue(TASK_QUEUE);
+    let task_queue = args.starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, args.starter.workflow_id("child-workflow")).build();
+        WorkflowStartOptions::new(task_queue, args.starter.workflow_id("child-workflow")?).build();
     if args.advanced {
         let handle = client
             .start_workflow(AdvancedParentWorkflow::run, args.name.into(), options)
@@ -80,7 +80,7 @@ async fn main() -> MainResult {
             .await?;
         print_started(&handle, task_queue);
         let child_id = handle.get_result(Default::default()).await?;
-        eprintln!("child    {child_id}");
+        eprintln!("child    {}", printable(&child_id));
         let child = client.get_workflow_handle::<ComposeGreetingWorkflow>(child_id);
         let expected = match policy {
             _ if args.hasty => "NEVER STARTED",
@@ -141,6 +141,6 @@ async fn what_became_of(
         )
         .await?;
     let greeting = child.get_result(Default::default()).await?;
-    eprintln!("released {greeting}");
+    eprintln!("released {}", printable(&greeting));
     Ok("RUNNING")
 }

@@ -56,8 +56,8 @@ async fn run(
     args: &Args,
     continue_after_events: Option<u32>,
 ) -> anyhow::Result<State> {
-    let task_queue = args.starter.task_queue(TASK_QUEUE);
-    let id = args.starter.workflow_id("continue-as-new");
+    let task_queue = args.starter.task_queue(TASK_QUEUE)?;
+    let id = args.starter.workflow_id("continue-as-new")?;
     let input = LongRunningInput {
         state: None,
         max_iterations: Some(args.max_iterations),

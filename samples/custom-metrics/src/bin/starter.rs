@@ -38,9 +38,9 @@ async fn main() -> MainResult {
     let starter = &args.starter;
     let client = starter.connect().await?;
     let before = Scrape::first(args.metrics_address).await;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("custom-metrics")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("custom-metrics")?).build();
     let result = match args.pieces {
         None => {
             let run = StartTwoActivitiesWorkflow::run;

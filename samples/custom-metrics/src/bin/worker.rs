@@ -31,7 +31,7 @@ async fn main() -> MainResult {
     tracing::info!("metrics at http://{}/metrics", metrics.address());
     let runtime = metrics.runtime()?;
     let client = metrics.connect(&args.worker.connection).await?;
-    let options = worker_options(args.worker.task_queue(TASK_QUEUE), metrics)?;
+    let options = worker_options(args.worker.task_queue(TASK_QUEUE)?, metrics)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)
 }

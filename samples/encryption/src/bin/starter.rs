@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use shared::{
     MainResult, StarterArgs,
     codec::{EncryptionArgs, EncryptionCodec, KEY_ID},
-    print_result, print_started,
+    print_result, print_started, printable,
 };
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -49,11 +49,11 @@ async fn main() -> MainResult {
     let client = starter.connect().await?;
     let codec = args.encryption.codec()?;
     let client = encrypted(client, codec.clone());
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let handle = match args.read {
         Some(id) => client.get_workflow_handle(id),
         None => {
-            let id = starter.workflow_id("encryption");
+            let id = starter.workflow_id("encryption")?;
             let options = WorkflowStartOptions::new(task_queue, id).build();
             client
                 .start_workflow(Workflow::run, args.name.into(), options)
@@ -61,7 +61,7 @@ async fn main() -> MainResult {
         }
     };
     print_started(&handle, task_queue);
-    let id = &handle.info().workflow_id;
+    let id = shell_word(&handle.info().workflow_id);
     eprintln!(
         "plain    with `make codec-server`: temporal workflow show --workflow-id {id} --codec-endpoint {CODEC_SERVER}"
     );
@@ -127,5 +127,16 @@ fn print_payloads(
 
 fn text(payload: &Payload, name: &str) -> String {
     let value = payload.metadata.get(name).map(Vec::as_slice);
-    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+    printable(&String::from_utf8_lossy(value.unwrap_or_default()))
+}
+
+/// The text as one word of a shell command, whatever it contains.
+fn shell_word(text: &str) -> String {
+    let text = printable(text);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

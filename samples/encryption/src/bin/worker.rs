@@ -25,7 +25,7 @@ async fn main() -> MainResult {
     let runtime = args.init_telemetry()?;
     let codec = encryption.codec()?;
     let client = encrypted(args.connect().await?, codec);
-    let options = worker_options(args.task_queue(TASK_QUEUE))?;
+    let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)
 }

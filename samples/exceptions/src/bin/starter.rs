@@ -9,7 +9,7 @@ use exceptions::{
     workflows::{DataProcessingWorkflow, TypedErrorsInput, TypedErrorsWorkflow},
 };
 use futures::TryStreamExt;
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, print_result, print_started, printable};
 use temporalio_client::{
     Client, WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowStartOptions,
     errors::WorkflowGetResultError,
@@ -42,8 +42,8 @@ async fn main() -> MainResult {
     } = Args::parse();
     // The data converter has no part in reading stack traces; only the worker needs ours.
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
-    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("exceptions")).build();
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("exceptions")?).build();
     let Some(trouble) = trouble else {
         let run = DataProcessingWorkflow::run;
         let handle = client.start_workflow(run, data.into(), options).await?;
@@ -97,7 +97,7 @@ async fn stuck<W: HasWorkflowDefinition>(
             break task.failure.unwrap_or_default().message;
         }
     };
-    eprintln!("stuck    workflow task failed: {message}");
+    eprintln!("stuck    workflow task failed: {}", printable(&message));
     handle.terminate(Default::default()).await?;
     Ok("TERMINATED")
 }

@@ -20,8 +20,8 @@ struct Args {
 async fn main() -> MainResult {
     let Args { starter, name } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
-    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("hello")).build();
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("hello")?).build();
     let handle = client
         .start_workflow(HelloWorkflow::run, name.into(), options)
         .await?;

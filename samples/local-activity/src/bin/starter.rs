@@ -7,7 +7,7 @@ use local_activity::{
     TASK_QUEUE,
     workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow},
 };
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, print_result, print_started, warn_while_waiting};
 use std::{
     num::NonZeroU32,
     time::{Duration, Instant},
@@ -42,12 +42,12 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     if let Some(times) = compare {
         compare_costs(&client, &starter, task_queue, &name, times).await?;
     }
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("local-activity")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("local-activity")?).build();
     if let Some(failures) = failures {
         let handle = client
             .start_workflow(LocalRetryWorkflow::run, failures.into(), options)
@@ -74,12 +74,17 @@ async fn compare_costs(
     let (mut local_events, mut regular_events) = (0, 0);
     // In turns, so that whatever else the machine does slows both alike.
     for _ in 0..times.get() {
-        let options =
-            || WorkflowStartOptions::new(task_queue, starter.workflow_id("local-activity")).build();
+        let options = || {
+            let id = starter.workflow_id("local-activity")?;
+            anyhow::Ok(WorkflowStartOptions::new(task_queue, id).build())
+        };
         let started = Instant::now();
         let handle = client
-            .start_workflow(LocalActivityWorkflow::run, name.into(), options())
+            .start_workflow(LocalActivityWorkflow::run, name.into(), options()?)
             .await?;
+        if local.is_empty() {
+            warn_while_waiting(&handle, task_queue);
+        }
         handle.get_result(Default::default()).await?;
         local.push(started.elapsed());
         local_events = handle
@@ -90,8 +95,11 @@ async fn compare_costs(
 
         let started = Instant::now();
         let handle = client
-            .start_workflow(RegularActivityWorkflow::run, name.into(), options())
+            .start_workflow(RegularActivityWorkflow::run, name.into(), options()?)
             .await?;
+        if regular.is_empty() {
+            warn_while_waiting(&handle, task_queue);
+        }
         handle.get_result(Default::default()).await?;
         regular.push(started.elapsed());
         regular_events = handle

@@ -32,9 +32,9 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("parallel-activity")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("parallel-activity")?).build();
     let result = if names.is_empty() {
         let handle = client
             .start_workflow(SayHelloWorkflow::run, ().into(), options)

@@ -11,7 +11,7 @@ async fn main() -> MainResult {
     let args = WorkerArgs::parse();
     let runtime = args.init_telemetry()?;
     let client = args.connect().await?;
-    let options = worker_options(args.task_queue(TASK_QUEUE))?;
+    let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)
 }

@@ -21,9 +21,9 @@ struct Args {
 async fn main() -> MainResult {
     let Args { name, starter } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-frequent")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-frequent")?).build();
     let handle = client
         .start_workflow(GreetingWorkflow::run, name.into(), options)
         .await?;

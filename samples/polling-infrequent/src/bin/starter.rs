@@ -33,9 +33,9 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-infrequent")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-infrequent")?).build();
     let shortened = u64::from(poll_interval.get()) != POLL_INTERVAL.as_secs();
     let poll_options = shortened.then_some(PollOptions {
         poll_interval_seconds: poll_interval,

@@ -38,9 +38,9 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-periodic")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("polling-periodic")?).build();
     let poll_options = poll_interval.map(|poll_interval_seconds| PollOptions {
         poll_interval_seconds,
     });

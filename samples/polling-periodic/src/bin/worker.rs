@@ -23,7 +23,7 @@ async fn main() -> MainResult {
     // `_service` and not `_`, which would end it here.
     let (service_url, _service) = args.service.service().await?;
     let client = args.worker.connect().await?;
-    let options = worker_options(args.worker.task_queue(TASK_QUEUE), service_url)?;
+    let options = worker_options(args.worker.task_queue(TASK_QUEUE)?, service_url)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)
 }

@@ -220,7 +220,7 @@ async fn steps(
         .first()
         .context("the trigger has started nothing")?;
     let workflow = client.get_workflow_handle::<YourSchedulesWorkflow>(&run.workflow_id);
-    print_started(&workflow, starter.task_queue(TASK_QUEUE));
+    print_started(&workflow, starter.task_queue(TASK_QUEUE)?);
     until_done(client, &mut triggered.runs).await?;
     triggered.print("trigger");
     let result = workflow.get_result(Default::default()).await?;

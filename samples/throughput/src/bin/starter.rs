@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use shared::{MainResult, StarterArgs, init_logs, print_result, print_started};
+use shared::{MainResult, StarterArgs, check_id, init_logs, print_result, print_started};
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -20,6 +20,9 @@ use throughput::{
 
 /// The largest payload, in bytes. The server takes twice as much, but warns from half of it.
 const MAX_PAYLOAD: u32 = 1 << 20;
+
+/// The longest that is appended to the workflow id, for a child of one of many workflows.
+const LONGEST_SUFFIX: &str = "-4294967295-child-4294967295";
 
 /// Starts many workflows, waits for their results, and prints how long they took.
 #[derive(Parser)]
@@ -87,6 +90,10 @@ async fn main() -> MainResult {
     };
     plan.check().map_err(anyhow::Error::msg)?;
 
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let id = starter.workflow_id("throughput")?;
+    check_id("--workflow-id", &id, LONGEST_SUFFIX.len())?;
+
     init_logs()?;
     let data_converter = args.encryption.data_converter()?;
     let mut server = None;
@@ -99,8 +106,6 @@ async fn main() -> MainResult {
     }
     let client = connecting.await?;
 
-    let task_queue = starter.task_queue(TASK_QUEUE);
-    let id = starter.workflow_id("throughput");
     let load = Load {
         workflows: args.workflows.get(),
         pace: match args.rate {

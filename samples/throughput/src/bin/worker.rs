@@ -83,7 +83,7 @@ async fn run(args: Args) -> MainResult {
         }
     });
     let client = client.await?;
-    let mut options = worker_options(args.worker.task_queue(TASK_QUEUE))?;
+    let mut options = worker_options(args.worker.task_queue(TASK_QUEUE)?)?;
     if let Some(workflows) = args.max_cached_workflows {
         options.max_cached_workflows = workflows;
     }

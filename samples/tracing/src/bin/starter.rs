@@ -51,8 +51,8 @@ async fn main() -> MainResult {
 async fn checkout(args: Args, tracing: &Tracing) -> MainResult {
     let starter = &args.starter;
     let client = tracing.connect(&starter.connection).await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
-    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("tracing")).build();
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("tracing")?).build();
     let input = Checkout {
         item: args.item,
         failures: args.failures,

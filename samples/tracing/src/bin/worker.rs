@@ -41,7 +41,7 @@ async fn main() -> MainResult {
     let runtime = runtime(&endpoint, args.otlp_metrics.map(Duration::from_secs))?;
     let tracing = Tracing::start("tracing-worker", &endpoint)?;
     let client = tracing.connect(&args.worker.connection).await?;
-    let options = worker_options(args.worker.task_queue(TASK_QUEUE))?;
+    let options = worker_options(args.worker.task_queue(TASK_QUEUE)?)?;
     let ended = run_until_shutdown(Worker::new(&runtime, client, options)?).await;
     tracing.finish();
     Ok(ended?)

@@ -55,9 +55,9 @@ async fn main() -> MainResult {
 
     // Names the path in errors about the result, which may come from any worker.
     let client = starter.connect_with(converter::data_converter()).await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
-        WorkflowStartOptions::new(task_queue, starter.workflow_id("typed-payloads")).build();
+        WorkflowStartOptions::new(task_queue, starter.workflow_id("typed-payloads")?).build();
     let handle = client
         .start_workflow(MyWorkflow::run, models.into(), options)
         .await?;

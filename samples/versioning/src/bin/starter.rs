@@ -2,14 +2,13 @@
 //! half of that, so that another worker can take over in the middle.
 
 #![allow(
-    clippy::disallowed_macros,
     clippy::disallowed_methods,
-    reason = "a starter may look again after a while, and wait for whichever comes first"
+    reason = "a starter may look again after a while"
 )]
 
 use clap::Parser;
-use shared::{MainResult, StarterArgs, print_result, print_started};
-use std::{convert::Infallible, time::Duration};
+use shared::{MainResult, StarterArgs, print_result, print_started, printable};
+use std::time::Duration;
 use temporalio_client::{Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use versioning::{
@@ -45,8 +44,8 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
-    let task_queue = starter.task_queue(TASK_QUEUE);
-    let workflow_id = starter.workflow_id("versioning");
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let workflow_id = starter.workflow_id("versioning")?;
     if !deliver {
         let order = Order {
             number: "A-17".to_owned(),
@@ -73,11 +72,11 @@ async fn main() -> MainResult {
             .signal(OrderWorkflow::delivered, ().into(), Default::default())
             .await?;
     }
-    let receipt = tokio::select! {
-        receipt = handle.get_result(Default::default()) => receipt?,
-        failed = tell_if_stuck(&handle) => match failed? {},
-    };
-    eprintln!("ran      {}", activities(&handle).await?.join(", "));
+    let receipt = handle.get_result(Default::default()).await?;
+    eprintln!(
+        "ran      {}",
+        printable(&activities(&handle).await?.join(", "))
+    );
     Ok(print_result(&receipt)?)
 }
 
@@ -95,34 +94,6 @@ async fn until_shipped(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Tells when a worker fails at the workflow. Nobody else does: to the client it goes on running.
-async fn tell_if_stuck(
-    handle: &WorkflowHandle<Client, OrderWorkflow>,
-) -> anyhow::Result<Infallible> {
-    loop {
-        let description = handle.describe(Default::default()).await?;
-        let task = description.raw().pending_workflow_task.as_ref();
-        if task.is_some_and(|task| task.attempt > 1) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let events = handle
-        .fetch_history(Default::default())
-        .into_events()
-        .await?;
-    let failure = events
-        .into_iter()
-        .rev()
-        .find_map(|event| match event.attributes {
-            Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => failed.failure,
-            _ => None,
-        });
-    eprintln!("stuck    {}", failure.unwrap_or_default().message);
-    // The task is retried until a worker can do it.
-    std::future::pending().await
 }
 
 /// The activities that the workflow has scheduled.

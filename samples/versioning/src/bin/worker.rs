@@ -26,7 +26,7 @@ async fn main() -> MainResult {
     } = Args::parse();
     let runtime = args.init_telemetry()?;
     let client = args.connect().await?;
-    let options = worker_options(args.task_queue(TASK_QUEUE), stage)?;
+    let options = worker_options(args.task_queue(TASK_QUEUE)?, stage)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)
 }
