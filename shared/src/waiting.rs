@@ -65,7 +65,7 @@ pub fn warn_while_waiting<W: HasWorkflowDefinition>(
     task_queue: &str,
 ) {
     let info = handle.info();
-    let watch = Watch {
+    Watch {
         client: handle.client().clone(),
         namespace: info.namespace.clone(),
         // Without a run id, to follow a workflow that continues as new.
@@ -74,8 +74,8 @@ pub fn warn_while_waiting<W: HasWorkflowDefinition>(
             run_id: String::new(),
         },
         task_queue: task_queue.to_owned(),
-    };
-    tokio::spawn(watch.run());
+    }
+    .start();
 }
 
 /// Why a workflow cannot go on; equal for as long as it is the same trouble.
@@ -101,6 +101,11 @@ struct Watch {
 }
 
 impl Watch {
+    // Not in the generic function, which is compiled into every binary, with all that it awaits.
+    fn start(self) {
+        tokio::spawn(self.run());
+    }
+
     async fn run(mut self) {
         let (mut pause, mut seen, mut told) = (PAUSE, None, None);
         loop {

@@ -92,6 +92,7 @@ fn mask(line: &str) -> String {
         (r"\b[0-9a-f]{32}\b", "<trace id>"),
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>"),
         (r" +[0-9.]+ ?m?s\b", " <duration>"),
+        (r"failed \d+ times", "failed <n> times"),
         (r"Makefile:\d+", "Makefile:<line>"),
         (r"(src/\w+\.rs):\d+", "$1:<line>"),
         (r"(localhost|127\.0\.0\.1):\d+", "<address>"),
