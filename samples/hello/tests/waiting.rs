@@ -136,11 +136,13 @@ async fn failing_workflow_task() -> anyhow::Result<()> {
         let mut starter = Running::starter(&env.task_queue, &args)?;
         assert_eq!(starter.line().await?, format!("workflow {id}"));
         let line = starter.line().await?;
-        let start = "waiting  the workflow task has failed 2 times: \
-                     Workflow function panicked: no Ada \\u{1b}[31m\\u{9b}2Jxxx";
-        let end = "xxx…; the server retries it until a worker completes it: fix the code and restart \
-                   the worker, or terminate the workflow";
-        ensure!(line.starts_with(start) && line.ends_with(end), "{line}");
+        let (start, reason) = line.split_once(" times: ").context(line.clone())?;
+        let failures = start.strip_prefix("waiting  the workflow task has failed ");
+        ensure!(failures.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count >= 2)), "{line}");
+        let begins = r"Workflow function panicked: no Ada \u{1b}[31m\u{9b}2Jxxx";
+        let ends = "xxx…; the server retries it until a worker completes it: fix the code and restart \
+                    the worker, or terminate the workflow";
+        ensure!(reason.starts_with(begins) && reason.ends_with(ends), "{line}");
         ensure!(line.len() < 600, "{} bytes", line.len());
 
         let handle = env.client.get_workflow_handle::<HelloWorkflow>(id);

@@ -19,7 +19,10 @@ use schedule::{
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::json;
-use shared::{MainResult, ShutdownSignals, StarterArgs, describe, print_result, print_started};
+use shared::{
+    MainResult, ShutdownSignals, StarterArgs, check_id, describe, print_result, print_started,
+    printable,
+};
 use std::time::{Duration, SystemTime};
 use temporalio_client::{Client, schedules::ScheduleHandle};
 use tokio::time::timeout;
@@ -97,10 +100,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
         schedule_id,
         starter,
     } = args;
+    let command = command.unwrap_or(Command::Demo);
+    if let Command::Demo | Command::Create(_) = command {
+        check_ids(&starter, &schedule_id)?;
+    }
     let client = &starter.connect().await?;
     // Asks nobody: whether there is such a schedule shows when something is done with it.
     let handle = &client.get_schedule_handle(&schedule_id);
-    let done = match command.unwrap_or(Command::Demo) {
+    let done = match command {
         Command::Demo => return print_result(&demo(client, &starter, &schedule_id).await?),
         Command::List => {
             let list = Listed::fetch(client).await?;
@@ -133,7 +140,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Delete => {
             handle.delete(Default::default()).await?;
-            eprintln!("deleted  {schedule_id}");
+            eprintln!("deleted  {}", printable(&schedule_id));
             return print_result(&json!({"schedule_id": schedule_id, "deleted": true}));
         }
         Command::Create(args) => {
@@ -154,6 +161,20 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     print_result(&show(done, client, handle).await?)
+}
+
+/// Checks the ids of a new schedule: the server makes longer ones from both, for the workflow that stands
+/// for the schedule and for those that it starts.
+fn check_ids(starter: &StarterArgs, schedule_id: &str) -> anyhow::Result<()> {
+    check_id(
+        "--schedule-id",
+        schedule_id,
+        "temporal-sys-scheduler:".len(),
+    )?;
+    match &starter.workflow_id {
+        Some(id) => check_id("--workflow-id", id, "-2026-11-24T15:44:26Z".len()),
+        None => Ok(()),
+    }
 }
 
 async fn show(
@@ -191,7 +212,7 @@ async fn demo(client: &Client, starter: &StarterArgs, schedule_id: &str) -> anyh
     let deleting = timeout(Duration::from_secs(5), handle.delete(Default::default()));
     let left = match deleting.await {
         Ok(Ok(())) => {
-            eprintln!("deleted  {schedule_id}");
+            eprintln!("deleted  {}", printable(schedule_id));
             return result;
         }
         Ok(Err(error)) => anyhow::Error::from(error),
