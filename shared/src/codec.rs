@@ -8,7 +8,7 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{DEVELOPMENT_KEY_ID, EncryptionArgs, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
+pub use keys::{DEVELOPMENT_KEY_ID, EncryptionArgs, KeyRing, PUBLISHED_DEVELOPMENT_KEY, trimmed};
 
 use futures::{
     FutureExt,

@@ -23,10 +23,12 @@ const FILE: &str = "TEMPORAL_ENCRYPTION_KEY_FILE";
 
 /// Flags for encryption, the same on every program that encrypts or decrypts.
 ///
-/// Keys come from the file that `--key-file` or `TEMPORAL_ENCRYPTION_KEY_FILE` names: a line each
-/// with an id and the base64 of 32 bytes, the first for what is written. Lines that are empty or
-/// begin with `#` are left out. A single key may come from `TEMPORAL_ENCRYPTION_KEY` (base64 of 32
-/// bytes) and `TEMPORAL_ENCRYPTION_KEY_ID` instead. It has no flag: flags show in the process list.
+/// Keys come from the file that `--key-file` or `TEMPORAL_ENCRYPTION_KEY_FILE` names. Each of its
+/// lines holds an id and the base64 of 32 bytes, and the first line's key encrypts. Empty lines and
+/// lines that begin with `#` are skipped. Alternatively, a single key comes from
+/// `TEMPORAL_ENCRYPTION_KEY` (base64 of 32 bytes) and `TEMPORAL_ENCRYPTION_KEY_ID`. It has no flag,
+/// because flags show in the process list. White space and byte-order marks around a line or a
+/// variable's value are ignored.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Encryption")]
 pub struct EncryptionArgs {
@@ -44,8 +46,8 @@ impl EncryptionArgs {
     /// key.
     ///
     /// # Errors
-    /// On keys that cannot be read or contradict each other; the error names variable, file and
-    /// line, and quotes nothing of a key.
+    /// If the keys cannot be read, or contradict each other. The error names the variable, or the
+    /// file and the line, and quotes nothing of a key.
     pub fn codec(&self) -> anyhow::Result<EncryptionCodec> {
         let keys = self.keys(|name| std::env::var_os(name))?;
         if keys.current.published {
@@ -57,17 +59,26 @@ impl EncryptionArgs {
     }
 
     fn keys(&self, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<KeyRing> {
-        // Compose files and CI pass empty ones.
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
-        let text = |name| {
-            let utf8 = |value: OsString| {
-                value
-                    .into_string()
-                    .map_err(|_| anyhow!("{name} is not UTF-8"))
+        let text = |name| -> anyhow::Result<Option<String>> {
+            // Compose files and CI pass empty variables.
+            let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
+                return Ok(None);
             };
-            variable(name).map(utf8).transpose()
+            let value = value
+                .into_string()
+                .map_err(|_| anyhow!("{name} is not UTF-8"))?;
+            let value = trimmed(&value);
+            // A blank value is a mistake, and must not lead to the published key.
+            ensure!(
+                !value.is_empty(),
+                "{name} is blank; set it to a value, or unset it"
+            );
+            Ok(Some(value.to_owned()))
         };
-        let file = self.key_file.clone().or(variable(FILE).map(PathBuf::from));
+        let file = match &self.key_file {
+            Some(file) => Some(file.clone()),
+            None => text(FILE)?.map(PathBuf::from),
+        };
         match (file, text(KEY)?, text(ID)?) {
             (None, None, None) => KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY),
             (Some(file), None, None) => {
@@ -107,7 +118,8 @@ impl KeyRing {
     /// A ring with one key of 32 bytes, which encrypts and decrypts.
     ///
     /// # Errors
-    /// If the key has another length, or the id is empty or has white space in it.
+    /// If the key has another length, if the id is empty, or if the id holds anything other than
+    /// letters, digits and ASCII punctuation.
     pub fn new(id: &str, key: &[u8]) -> anyhow::Result<Self> {
         Ok(Self {
             current: Key::new(id, key)?,
@@ -154,8 +166,13 @@ impl KeyRing {
 
 impl Key {
     fn new(id: &str, key: &[u8]) -> anyhow::Result<Self> {
-        let bad_id = id.is_empty() || id.contains(char::is_whitespace);
-        ensure!(!bad_id, "an id is empty or has white space in it");
+        // Payloads carry the id for years, so two ids must not look the same: neither white space
+        // nor invisible characters are allowed.
+        let visible = |c: char| c.is_alphanumeric() || c.is_ascii_graphic();
+        ensure!(
+            !id.is_empty() && id.chars().all(visible),
+            "a key's id is empty, or holds something other than letters, digits and ASCII punctuation"
+        );
         let length = key.len();
         let unbound = UnboundKey::new(&AES_256_GCM, key)
             .map_err(|_| anyhow!("a key has {length} bytes where AES-256 takes 32"))?;
@@ -170,9 +187,12 @@ impl Key {
 fn read(file: &Path) -> anyhow::Result<KeyRing> {
     let mut file = File::open(file).context("cannot be opened")?;
     refuse_others(&file)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).context("cannot be read")?;
-    let lines = text.lines().map(str::trim).enumerate();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).context("cannot be read")?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| anyhow!("is not UTF-8; save it as UTF-8"))?;
+    // Each line, not the file alone: `cat` puts one file's byte-order mark in the middle of another.
+    let lines = text.lines().map(trimmed).enumerate();
     let mut ring: Option<KeyRing> = None;
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         let mut add = || -> anyhow::Result<()> {
@@ -207,6 +227,12 @@ fn refuse_others(file: &File) -> anyhow::Result<()> {
 #[cfg(not(unix))]
 fn refuse_others(_file: &File) -> anyhow::Result<()> {
     Ok(())
+}
+
+/// Returns the text without the white space and byte-order marks around it, which editors, `echo`
+/// and mounted secrets add to keys and tokens.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 fn decode(key: &str) -> anyhow::Result<Vec<u8>> {
@@ -300,19 +326,32 @@ mod tests {
         Ok(())
     }
 
-    /// One key from the environment.
+    /// One key from the environment. White space and a byte-order mark around a value, which files
+    /// and mounted secrets bring along, change nothing.
     #[test]
     fn reads_the_environment() -> anyhow::Result<()> {
-        let ring = keys(&EncryptionArgs::default(), &[(KEY, ZEROS), (ID, "mine")])?;
-        assert_eq!((ring.current_id(), ring.current.published), ("mine", false));
+        for (before, after) in [("", ""), ("", "\n"), ("\u{feff}", "\r\n"), (" \t", " \n\n")] {
+            let around = |text: &str| format!("{before}{text}{after}");
+            let (key, id) = (around(ZEROS), around("mine"));
+            let ring = keys(&EncryptionArgs::default(), &[(KEY, &key), (ID, &id)])?;
+            assert_eq!(
+                (ring.current_id(), ring.current.published),
+                ("mine", false),
+                "{before:?} {after:?}"
+            );
+            let file = KeyFile::new(&format!("key-1 {ZEROS}"), 0o600)?;
+            let name = around(&file.0.display().to_string());
+            let ring = keys(&EncryptionArgs::default(), &[(FILE, &name)])?;
+            assert_eq!(ring.current_id(), "key-1", "{before:?} {after:?}");
+        }
         Ok(())
     }
 
-    /// Half a setting, two settings, no base64, another length: an error that names the variables
-    /// and quotes no key.
+    /// Half a setting, two settings, no base64, another length, a blank value, an id with an
+    /// invisible character: an error that names the variables and quotes no key.
     #[test]
     fn refuses_the_environment() {
-        let cases: [(&[(&str, &str)], &str); 7] = [
+        let cases: [(&[(&str, &str)], &str); 11] = [
             (
                 &[(KEY, ZEROS)],
                 "TEMPORAL_ENCRYPTION_KEY is set without TEMPORAL_ENCRYPTION_KEY_ID, which payloads are to name it by",
@@ -335,7 +374,23 @@ mod tests {
             ),
             (
                 &[(KEY, ZEROS), (ID, "my key")],
-                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: an id is empty or has white space in it",
+                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: a key's id is empty, or holds something other than letters, digits and ASCII punctuation",
+            ),
+            (
+                &[(KEY, ZEROS), (ID, "my\u{feff}key")],
+                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: a key's id is empty, or holds something other than letters, digits and ASCII punctuation",
+            ),
+            (
+                &[(KEY, "\n"), (ID, "mine")],
+                "TEMPORAL_ENCRYPTION_KEY is blank; set it to a value, or unset it",
+            ),
+            (
+                &[(KEY, ZEROS), (ID, "\u{feff}")],
+                "TEMPORAL_ENCRYPTION_KEY_ID is blank; set it to a value, or unset it",
+            ),
+            (
+                &[(FILE, " \n")],
+                "TEMPORAL_ENCRYPTION_KEY_FILE is blank; set it to a value, or unset it",
             ),
             (
                 &[(FILE, "/no/such/file")],
@@ -357,6 +412,36 @@ mod tests {
             ("key-2", "`key-2`, `key-1`".into())
         );
         assert!(ring.get(b"key-1").is_some() && ring.get(b"key-3").is_none());
+        Ok(())
+    }
+
+    /// Byte-order marks belong to no id: neither the one that an editor puts first, nor those that
+    /// `cat` leaves in the middle, nor one before a comment.
+    #[test]
+    fn ignores_byte_order_marks() -> anyhow::Result<()> {
+        let key = format!("key-1 {ZEROS}");
+        for text in [
+            format!("\u{feff}{key}\r\n"),
+            format!("\u{feff}# newest first\n{key}\n"),
+            format!("\u{feff}\n\u{feff}\u{feff}{key}\u{feff}\n"),
+        ] {
+            let ring = KeyFile::new(&text, 0o600)?.ring()?;
+            assert_eq!(ring.ids(), "`key-1`", "{text:?}");
+        }
+        let text = format!("key-2 {ZEROS}\n\u{feff}{key}\n");
+        let ring = KeyFile::new(&text, 0o600)?.ring()?;
+        assert_eq!(ring.ids(), "`key-2`, `key-1`");
+        Ok(())
+    }
+
+    /// UTF-16, as Windows editors write it: the error says what to do.
+    #[test]
+    fn refuses_utf_16() -> anyhow::Result<()> {
+        let file = KeyFile::new("", 0o600)?;
+        let text = format!("\u{feff}key-1 {ZEROS}");
+        let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes);
+        std::fs::write(&file.0, utf_16.collect::<Vec<_>>())?;
+        assert_eq!(file.error(), "is not UTF-8; save it as UTF-8");
         Ok(())
     }
 
@@ -383,6 +468,10 @@ mod tests {
                 "line 2: a key has 4 bytes where AES-256 takes 32",
             ),
             (&format!("key 1 {ZEROS}"), "line 1: a key is not base64"),
+            (
+                &format!("key\u{200b}-1 {ZEROS}"),
+                "line 1: a key's id is empty, or holds something other than letters, digits and ASCII punctuation",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(KeyFile::new(text, 0o600)?.error(), expected);

@@ -10,7 +10,11 @@ use anyhow::{Context, anyhow, bail, ensure};
 use axum::http::HeaderValue;
 use clap::Parser;
 use encryption::codec_server::{Access, router};
-use shared::{LogFormat, MainResult, ShutdownSignals, codec::EncryptionArgs, init_logs_as};
+use shared::{
+    LogFormat, MainResult, ShutdownSignals,
+    codec::{EncryptionArgs, trimmed},
+    init_logs_as,
+};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use temporalio_client::Url;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
@@ -123,11 +127,16 @@ fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Op
         (Some(file), None) => std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {} (--auth-token-file)", file.display()))?,
     };
-    let token = text.trim();
+    let token = trimmed(&text);
     // Or `Bearer ` would do.
     ensure!(
         !token.is_empty(),
         "the token of {TOKEN} or --auth-token-file is empty"
+    );
+    // No request can bring such a token, as with a file of two lines.
+    ensure!(
+        HeaderValue::from_str(token).is_ok(),
+        "the token of {TOKEN} or --auth-token-file has a control character in it"
     );
     Ok(Some(token.to_owned()))
 }

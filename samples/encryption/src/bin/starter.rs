@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use shared::{
     MainResult, StarterArgs,
     codec::{EncryptionArgs, EncryptionCodec, KEY_ID},
-    print_result, print_started, printable,
+    init_logs, print_result, print_started, printable,
 };
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -46,9 +46,10 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     let starter = args.starter;
-    let client = starter.connect().await?;
+    init_logs()?;
+    // Before connecting: a mistake in the keys is worth no connection, and no wait for one.
     let codec = args.encryption.codec()?;
-    let client = encrypted(client, codec.clone());
+    let client = encrypted(starter.connection.connect().await?, codec.clone());
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let handle = match args.read {
         Some(id) => client.get_workflow_handle(id),
