@@ -1,7 +1,13 @@
 //! Activities short enough to run inside the worker, as part of a workflow task.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an activity may look at the clock"
+)]
+
 use serde::{Deserialize, Serialize};
 use shared::Input;
+use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::{
     ApplicationFailure,
@@ -16,6 +22,9 @@ pub struct ComposeGreetingInput {
     /// Whom to greet.
     pub name: String,
 }
+
+/// How long an attempt of `fail_at_first` may take.
+pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The activities of this sample.
 pub struct GreetingActivities;
@@ -48,12 +57,33 @@ impl GreetingActivities {
         failures: Input<u32>,
     ) -> Result<u32, ActivityError> {
         let (failures, attempt) = (failures.valid()?, ctx.info().attempt);
-        if attempt <= failures {
-            let failure =
-                ApplicationFailure::builder(format!("attempt {attempt} fails, as it was told to"));
-            return Err(failure.type_name("AsTold".to_owned()).build().into());
+        let work = async {
+            if attempt <= failures {
+                let text = format!("attempt {attempt} fails, as it was told to");
+                let failure = ApplicationFailure::builder(text).type_name("AsTold".to_owned());
+                return Err(failure.build().into());
+            }
+            Ok(attempt)
+        };
+        limited(ATTEMPT_LIMIT, work).await
+    }
+}
+
+/// Ends work that takes too long, with an error that is retried.
+///
+/// A local activity that is retried inside the worker needs its limit here. If the workflow sets it as
+/// `start_to_close_timeout`, the SDK lets it run on after a failed attempt, and it cancels the next one.
+async fn limited<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, ActivityError>>,
+) -> Result<T, ActivityError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => {
+            let text = format!("the attempt took longer than {limit:?}");
+            let failure = ApplicationFailure::builder(text).type_name("AttemptTooLong".to_owned());
+            Err(failure.build().into())
         }
-        Ok(attempt)
     }
 }
 
@@ -95,5 +125,19 @@ mod tests {
             let result = env.run(GreetingActivities::fail_at_first, 2.into()).await;
             assert_eq!(result.is_ok(), succeeds, "attempt {attempt}");
         }
+    }
+
+    /// An attempt that hangs ends with an error that is retried; one in time keeps its result.
+    #[tokio::test]
+    async fn limits_an_attempt() {
+        let in_time = limited(Duration::from_secs(60), async { Ok(1) }).await;
+        assert!(matches!(in_time, Ok(1)));
+        let hangs = std::future::pending::<Result<(), _>>();
+        let error = limited(Duration::from_millis(10), hangs).await;
+        let Err(ActivityError::Application(failure)) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(failure.to_string(), "the attempt took longer than 10ms");
+        assert!(!failure.is_non_retryable());
     }
 }

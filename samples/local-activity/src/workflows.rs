@@ -27,10 +27,13 @@ impl LocalActivityWorkflow {
             greeting: "Hello".to_owned(),
             name: name.valid()?,
         };
-        // Without a timeout of its own a local activity may take 100 s, far longer than a workflow
-        // task (10 s): the worker would keep the task open, and the workflow deaf, all the while.
+        // Without a timeout a local activity may take 100 s, far longer than a workflow task (10 s). The
+        // worker would keep the task open, and the workflow would take no signal all that time.
         let options = LocalActivityOptions::builder()
             .start_to_close_timeout(Duration::from_secs(2))
+            // Every retry waits for a timer of the workflow. If the worker itself waited, which is the
+            // default up to 60 s, the timeout of a failed attempt could cancel the next one.
+            .timer_backoff_threshold(Duration::ZERO)
             .build();
         let greeting = ctx
             .execute_local_activity(GreetingActivities::compose_greeting, input, options.clone())
@@ -89,14 +92,15 @@ impl LocalRetryWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, failures: Input<u32>) -> WorkflowResult<u32> {
         let failures = failures.valid()?;
-        // Waits 0.3 s, 0.6 s, 1.2 s, … The first is below the threshold: the worker waits inside
-        // the workflow task, and history knows nothing of it. From the second on the workflow
-        // waits by a timer, and a worker that dies meanwhile loses nothing.
+        // The waits are 0.3 s, 0.6 s, 1.2 s, … The first is below the threshold, so the worker waits
+        // inside the workflow task and the history does not show it. From the second on, a timer of
+        // the workflow waits, and a worker that dies meanwhile loses nothing.
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(300))
             .build();
+        // No `start_to_close_timeout`: with a wait inside the worker it could cancel a later attempt.
+        // The activity itself limits its attempts.
         let options = LocalActivityOptions::builder()
-            .start_to_close_timeout(Duration::from_secs(2))
             .schedule_to_close_timeout(Duration::from_secs(60))
             .retry_policy(retry_policy)
             .timer_backoff_threshold(Duration::from_millis(500))

@@ -114,6 +114,9 @@ impl ThroughputWorkflow {
                 for _ in 0..activities {
                     let options = LocalActivityOptions::builder()
                         .start_to_close_timeout(START_TO_CLOSE)
+                        // Or the timeout of a failed attempt could cancel the next one: see
+                        // local-activity.
+                        .timer_backoff_threshold(Duration::ZERO)
                         .build();
                     ctx.execute_local_activity(
                         ThroughputActivities::echo,

@@ -43,6 +43,8 @@ impl CheckoutWorkflow {
         let shipment_id = child_id(ctx.workflow_id(), "shipment")?;
         let options = LocalActivityOptions::builder()
             .start_to_close_timeout(START_TO_CLOSE)
+            // Or the timeout of a failed attempt could cancel the next one: see local-activity.
+            .timer_backoff_threshold(Duration::ZERO)
             .build();
         ctx.execute_local_activity(CheckoutActivities::check_stock, item.clone(), options)
             .await?;
