@@ -12,7 +12,7 @@ PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server
 
-.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new replay soak test test-new bench bench-setup bench-build lint fmt supply-chain
+.PHONY: help list server stop clean-server codec-server certs up up-cluster up-mtls up-observability down new new-sample replay soak test test-new bench bench-setup bench-build lint fmt supply-chain
 
 help: ## This list
 	@echo 'make run-<pattern>      the whole sample: server, worker, starter, result (ARGS="…" goes to the starter; RELEASE=1)'
@@ -51,7 +51,10 @@ replay: ## A history in today's code, and why it is not accepted (FILE=<JSON>, o
 	$(SAMPLE) replay '$(PATTERN)'
 
 new: ## A sample as a project of your own (FROM=<pattern> NAME=<my-app> DIR=<path>)
-	@cargo run --quiet --package new-project
+	@cargo run --quiet --bin new-project
+
+new-sample: ## The skeleton of another sample, for contributors (NAME=<pattern>)
+	@cargo run --quiet --bin new-project -- sample
 
 server: ## Start the local server with its Web UI, unless one answers at TEMPORAL_ADDRESS
 	$(SERVER) start
@@ -63,10 +66,10 @@ clean-server: ## Stop it and drop what it holds
 	$(SERVER) clean
 
 codec-server: ## Decrypt for the Web UI and the CLI, at http://127.0.0.1:8081 (ARGS=--help)
-	@cargo run --quiet --package encryption --bin encryption-codec-server -- $(ARGS)
+	@cargo run --quiet --bin encryption-codec-server -- $(ARGS)
 
 certs: ## Certificates for mTLS in .temporal/certs, unless they are there (ARGS=--force)
-	@cargo run --quiet --package mtls --bin mtls-certs -- $(ARGS)
+	@cargo run --quiet --bin mtls-certs -- $(ARGS)
 
 up: ## The same server in a container, by docker-compose.yml
 	@shared/scripts/compose up
@@ -86,21 +89,20 @@ down: ## End what these started; ARGS=--volumes drops what it holds
 test: ## All tests, on a server of their own
 	$(SERVER) exec shared/scripts/test
 
-# `shared` has tests too. A sample may have the name of a dependency, which --package could mean as well.
 test-%:
-	$(SERVER) exec cargo test $(if $(filter $*,$(PATTERNS)),--manifest-path samples/$*/Cargo.toml,--package '$*')
+	$(SERVER) exec shared/scripts/test $*
 
 # Builds them in the target directory of the samples, where the SDK is already.
 test-new: ## Samples taken out, then built, tested and run; minutes (FROM="<pattern> …", all or one)
-	cargo test --package new-project --test builds -- --ignored --nocapture
+	cargo test --test new-project-tests builds:: -- --ignored --nocapture
 
 soak: ## All workers under load, killed again and again, with their server and network (MINUTES=5 SEED=…)
 	cargo build --workspace --bins
-	@cargo run --quiet --package shared --features codec,testing --bin soak -- --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+	@cargo run --quiet --bin soak -- --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
-bench: ## What a workflow costs, beside workers of other languages; minutes (ROUNDS=3, QUICK=1 for a look)
+bench: ## What a workflow costs, beside workers in other languages; minutes (ROUNDS=3, QUICK=1 for a look, PART=workers alone)
 	cargo build --release --package throughput --bin throughput-worker --bin throughput-bench
-	for part in workers switches payloads open; do \
+	for part in $(or $(PART),workers switches payloads open); do \
 		shared/scripts/server exec "$${CARGO_TARGET_DIR:-target}/release/throughput-bench" "$$part" $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) || exit 1; \
 	done
 
@@ -114,6 +116,7 @@ bench-build: ## How long a change takes, to the result of hello; and a first bui
 lint: ## Format check and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps --quiet
 
 # The tools: cargo install --locked cargo-deny cargo-machete. The advisories come by git.
 supply-chain: ## What comes in with the dependencies: licences, sources, advisories, what nobody uses

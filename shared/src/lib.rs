@@ -1,5 +1,5 @@
-//! What every sample needs and none of them is about: connection, telemetry, shutdown, and how
-//! results and errors are printed.
+//! What every worker and starter needs and no sample is about: connection, telemetry, shutdown, and
+//! how results and errors are printed.
 //!
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
@@ -8,8 +8,6 @@
 //! if a child's id would be too long.
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
-//!
-//! A module behind a feature is for who needs it, and says itself what it is for.
 
 #![warn(missing_docs)]
 #![allow(
@@ -19,18 +17,12 @@
     reason = "nothing in here runs as workflow code, except the pure functions of `Input`, `Inputs` and `child_id`"
 )]
 
-#[cfg(feature = "codec")]
-pub mod codec;
 mod config_file;
 mod connection;
 mod failure;
-#[cfg(feature = "http-client")]
-mod http;
 mod ids;
 mod input;
 mod output;
-#[cfg(feature = "polled-service")]
-pub mod polled_service;
 mod runs;
 mod settings;
 mod signals;
@@ -38,8 +30,6 @@ mod size_limit;
 mod sleep;
 mod stack_trace;
 mod telemetry;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod text;
 mod tls;
 mod waiting;
@@ -47,8 +37,6 @@ mod worker;
 
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
-#[cfg(feature = "http-client")]
-pub use http::{http_client, no_answer};
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
 pub use input::{BAD_INPUT, Input, Inputs, at_most};
 pub use output::{StarterArgs, print_result, print_started};

@@ -4,10 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use shared::{
-    Input, describe,
-    testing::{activity_types, raw_json, with_worker},
-};
+use shared::{Input, describe};
 use std::time::Duration;
 use temporalio_client::{UntypedSignal, UntypedWorkflow};
 use temporalio_common::UntypedActivity;
@@ -17,6 +14,7 @@ use temporalio_sdk::{
     WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{activity_types, raw_json, with_worker};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Deposit {

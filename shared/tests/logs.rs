@@ -8,7 +8,7 @@
 )]
 
 use anyhow::ensure;
-use shared::{LogFields, testing::with_worker};
+use shared::LogFields;
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
@@ -19,6 +19,7 @@ use temporalio_sdk::{
     SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowContextView,
     WorkflowRegistrationError, WorkflowResult,
 };
+use testing::with_worker;
 
 /// Writes a line wherever it comes by, without a look at whether it is replaying.
 #[workflow]

@@ -8,10 +8,7 @@
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
 use anyhow::{Context, ensure};
-use shared::{
-    Input, WorkerArgs, run_until_shutdown,
-    testing::{TestEnv, address},
-};
+use shared::{Input, WorkerArgs, run_until_shutdown};
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
@@ -22,6 +19,7 @@ use temporalio_sdk::{
     ActivityOptions, Worker, WorkerOptions, WorkflowContext, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, address};
 
 #[workflow]
 #[derive(Default)]
@@ -78,7 +76,12 @@ async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
         .start_workflow(StubbornWorkflow::run, ().into(), env.start_options())
         .await?;
     let mut worker = Command::new(std::env::current_exe()?)
-        .args(["stubborn_worker", "--exact", "--ignored", "--nocapture"])
+        .args([
+            "shutdown::stubborn_worker",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("TEMPORAL_TEST_ADDRESS", address()?)
         .env("TEMPORAL_TASK_QUEUE", &env.task_queue)
         .stderr(Stdio::piped())

@@ -8,14 +8,10 @@
 )]
 
 use anyhow::{Context, ensure};
+use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::{
-    Input, Inputs, MAX_ERROR, MAX_INPUT, MAX_RESULT, SizeLimit,
-    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    describe,
-    testing::{TestEnv, activity_types, bad_input, event_types, root, with_worker},
-};
+use shared::{Input, Inputs, MAX_ERROR, MAX_INPUT, MAX_RESULT, SizeLimit, describe};
 use std::{fmt::Debug, time::Duration};
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::{
@@ -32,6 +28,7 @@ use temporalio_sdk::{
     SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, activity_types, bad_input, event_types, root, with_worker};
 
 /// The largest argument that the server itself accepts, give or take its metadata.
 const NEARLY_2_MIB: usize = (2 << 20) - 200;

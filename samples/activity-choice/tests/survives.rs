@@ -4,23 +4,14 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::Context;
-use shared::testing::{
-    address, events,
-    survive::{Scene, killed_worker},
-};
 use std::time::Duration;
 use temporalio_client::UntypedWorkflow;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use testing::{address, events, survive::Scene};
 use tokio::time::sleep;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_activity-choice-worker");
 const LOAD: &str = include_str!("load.json");
-
-/// Killed at a random moment, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
-}
 
 /// Killed after an order of which the server has not heard, and so run again: each of the load's
 /// orders, four by every other of its forty workflows, is in the ledger once.

@@ -2,9 +2,9 @@
 
 use activity_choice::workflows::PurchaseFruitsWorkflow;
 use serde_json::{Value, json};
-use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
 use temporalio_client::{Client, WorkflowHandle};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use testing::{TestEnv, activity_types, bad_input, with_worker};
 
 fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     activity_choice::worker_options(task_queue, None)

@@ -4,15 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use cancellation::workflows::CancellationWorkflow;
-use shared::testing::{
-    TestEnv, activity_types, address, forget_cache,
-    survive::{WorkerProcess, killed_worker},
-    until_pending,
-};
 use temporalio_client::errors::WorkflowGetResultError;
+use testing::{
+    TestEnv, activity_types, address, forget_cache, survive::WorkerProcess, until_pending,
+};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
-const LOAD: &str = include_str!("load.json");
 
 fn worker(env: &TestEnv) -> anyhow::Result<WorkerProcess> {
     WorkerProcess::start(WORKER, address()?, &env.task_queue, &[] as &[&str])
@@ -94,10 +91,4 @@ async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
         ["never_complete_activity", "cleanup_activity"]
     );
     Ok(())
-}
-
-/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
 }

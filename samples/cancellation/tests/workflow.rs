@@ -2,9 +2,6 @@
 
 use cancellation::{worker_options, workflows::CancellationWorkflow};
 use serde_json::json;
-use shared::testing::{
-    TestEnv, activity_types, bad_input, event_types, until_pending, with_worker,
-};
 use std::sync::Arc;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
@@ -16,6 +13,7 @@ use temporalio_sdk::{
     ApplicationFailure, WorkerOptions,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker};
 use tokio::sync::Notify;
 
 const WORK: &str = "never_complete_activity";

@@ -5,8 +5,8 @@ use child_workflow::{
     many::GreetManyWorkflow,
     workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow},
 };
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test.
 #[tokio::test]

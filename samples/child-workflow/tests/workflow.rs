@@ -11,12 +11,7 @@ use child_workflow::{
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use shared::{
-    Input, MAX_INPUT, MAX_RESULT, describe,
-    testing::{
-        TestEnv, bad_input, event_types, events, lengthen_names, raw_json, until, with_worker,
-    },
-};
+use shared::{Input, MAX_INPUT, MAX_RESULT, describe};
 use temporalio_client::{
     Client, UntypedSignal, UntypedWorkflow, WorkflowExecutionInfo, WorkflowHandle,
     errors::WorkflowGetResultError,
@@ -42,6 +37,9 @@ use temporalio_common::{
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ApplicationFailure, WorkerOptions, WorkflowContext, WorkflowResult};
+use testing::{
+    TestEnv, bad_input, event_types, events, lengthen_names, raw_json, until, with_worker,
+};
 
 type Handle<W> = WorkflowHandle<Client, W>;
 

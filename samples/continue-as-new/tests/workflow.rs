@@ -6,10 +6,7 @@ use continue_as_new::{
 };
 use futures::future::try_join;
 use serde_json::{Value, json};
-use shared::{
-    histories,
-    testing::{TestEnv, bad_input, event_types, raw_json, until, with_worker},
-};
+use shared::histories;
 use temporalio_client::{
     Client, UntypedSignal, WorkflowHandle,
     errors::{WorkflowGetResultError, WorkflowInteractionError},
@@ -18,6 +15,7 @@ use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::{self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew},
     history::v1::HistoryEvent,
 };
+use testing::{TestEnv, bad_input, event_types, raw_json, until, with_worker};
 
 type Handle = WorkflowHandle<Client, LongRunningWorkflow>;
 

@@ -7,8 +7,8 @@
 )]
 
 use anyhow::{Context, anyhow};
+use http_client::http_client;
 use reqwest::Url;
-use shared::http_client;
 use std::{collections::HashMap, fmt, net::SocketAddr, time::Duration};
 use tokio::time::{Instant, sleep};
 

@@ -7,8 +7,7 @@
     reason = "no workflow code in here"
 )]
 
-mod promql;
-
+use crate::promql;
 use anyhow::{Context, ensure};
 use custom_metrics::{
     metrics::Metrics,
@@ -17,11 +16,11 @@ use custom_metrics::{
     workflows::{Channel, Order, OrderWorkflow, StartTwoActivitiesWorkflow},
 };
 use serde_json::{Value, json};
-use shared::testing::{TestEnv, address, raw_json, until, until_pending};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use temporalio_client::{Client, UntypedQuery, UntypedWorkflow, WorkflowHandle};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::WorkflowTaskFailed;
 use temporalio_sdk::Worker;
+use testing::{TestEnv, address, raw_json, until, until_pending};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

@@ -5,8 +5,8 @@ use custom_metrics::{
     scrape::Scrape,
     workflows::{OrderWorkflow, StartTwoActivitiesWorkflow},
 };
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test; and no replay counts.
 #[tokio::test]

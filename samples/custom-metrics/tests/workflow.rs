@@ -13,10 +13,7 @@ use custom_metrics::{
     workflows::{OrderWorkflow, StartTwoActivitiesWorkflow},
 };
 use serde_json::json;
-use shared::{
-    describe,
-    testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker},
-};
+use shared::describe;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -35,6 +32,7 @@ use temporalio_sdk::{
         WorkflowNext,
     },
 };
+use testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker};
 
 /// On a port of this test's own.
 fn serve() -> anyhow::Result<Metrics> {

@@ -20,8 +20,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use payload_codec::{CodecError, EncryptionCodec};
 use serde_json::{Map, Value};
-use shared::codec::{CodecError, EncryptionCodec};
 use std::{sync::Arc, time::Instant};
 use subtle::ConstantTimeEq;
 use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads};

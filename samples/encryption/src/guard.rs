@@ -5,7 +5,7 @@ use futures::{
     FutureExt, TryFutureExt,
     future::{BoxFuture, ready},
 };
-use shared::codec::EncryptionCodec;
+use payload_codec::EncryptionCodec;
 use temporalio_client::{
     WorkflowStartOptions,
     errors::{

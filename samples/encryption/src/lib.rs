@@ -7,7 +7,8 @@ pub mod workflows;
 
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
-use shared::{LogFields, SizeLimit, codec::EncryptionCodec};
+use payload_codec::EncryptionCodec;
+use shared::{LogFields, SizeLimit};
 use std::sync::Arc;
 use temporalio_client::Client;
 use temporalio_common::data_converters::{DataConverter, PayloadConverter};

@@ -12,13 +12,11 @@ use encryption::{
     encrypted, worker_options,
     workflows::Workflow,
 };
-use shared::{
-    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    testing::{TestEnv, events, root},
-};
+use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use std::{io::Write, process::Stdio, time::Duration};
 use temporalio_client::{Client, ClientOptions, ConnectionOptions, Url};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use testing::{TestEnv, events, root};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,

@@ -9,12 +9,9 @@ use encryption::{
     encrypted, worker_options,
     workflows::Workflow,
 };
+use http_client::http_client;
+use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use serde_json::{Value, json};
-use shared::{
-    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    http_client,
-    testing::{TestEnv, address, events, root},
-};
 use std::{
     process::{Output, Stdio},
     time::Duration,
@@ -23,6 +20,7 @@ use temporalio_client::Url;
 use temporalio_common::protos::temporal::api::{
     common::v1::Payloads, history::v1::history_event::Attributes,
 };
+use testing::{TestEnv, address, events, root};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,

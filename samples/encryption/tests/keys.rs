@@ -4,8 +4,8 @@
 
 use anyhow::{Context, ensure};
 use axum::http::header::AUTHORIZATION;
+use http_client::http_client;
 use serde_json::json;
-use shared::http_client;
 use std::{
     io::ErrorKind,
     net::TcpListener,

@@ -10,12 +10,9 @@
 
 use anyhow::{Context, ensure};
 use encryption::{data_converter, encrypted};
+use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use prost::Message;
-use shared::{
-    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    describe,
-    testing::{TestEnv, address, events, until},
-};
+use shared::describe;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -52,6 +49,7 @@ use temporalio_sdk::{
     WorkflowContextView, WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, address, events, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -3,13 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use encryption::{data_converter, workflows::Workflow};
-use shared::{
-    codec::{
-        DEVELOPMENT_KEY_ID, EncryptionArgs, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY,
-    },
-    testing::replay_all,
+use payload_codec::{
+    DEVELOPMENT_KEY_ID, EncryptionArgs, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY,
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 async fn replay(codec: EncryptionCodec) -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()

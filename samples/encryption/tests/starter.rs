@@ -3,8 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::{Context, ensure};
-use shared::testing::{TEST_TIMEOUT, address, id_of};
 use std::process::Stdio;
+use testing::{TEST_TIMEOUT, address, id_of};
 use tokio::{process::Command, time::timeout};
 
 /// The command that the starter suggests has the id as a single word of the shell, and no line that it

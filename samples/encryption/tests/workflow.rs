@@ -2,13 +2,9 @@
 
 use anyhow::{Context, bail, ensure};
 use encryption::{encrypted, worker_options, workflows::Workflow};
+use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use serde_json::json;
-use shared::{
-    MAX_INPUT,
-    codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY},
-    describe,
-    testing::{TestEnv, bad_input, events, until},
-};
+use shared::{MAX_INPUT, describe};
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle};
 use temporalio_common::{
@@ -18,6 +14,7 @@ use temporalio_common::{
         history::v1::history_event::Attributes,
     },
 };
+use testing::{TestEnv, bad_input, events, until};
 
 fn development_key() -> anyhow::Result<KeyRing> {
     KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)

@@ -4,8 +4,8 @@ use exceptions::{
     data_converter,
     workflows::{DataProcessingWorkflow, TypedErrorsWorkflow},
 };
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test.
 #[tokio::test]

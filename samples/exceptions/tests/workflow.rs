@@ -7,10 +7,7 @@ use exceptions::{
     workflows::{DataProcessingWorkflow, TypedErrorsInput, TypedErrorsWorkflow},
 };
 use serde_json::{Value, json};
-use shared::{
-    Input, MAX_ERROR, MAX_INPUT,
-    testing::{TestEnv, bad_input, events, until},
-};
+use shared::{Input, MAX_ERROR, MAX_INPUT};
 use std::time::Duration;
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowHandle, errors::WorkflowGetResultError,
@@ -25,8 +22,9 @@ use temporalio_common::{
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
+use testing::{TestEnv, bad_input, events, until};
 
-/// As `shared::testing::with_worker`, with the sample's data converter.
+/// As `testing::with_worker`, with the sample's data converter.
 async fn with_worker<F>(body: impl FnOnce(TestEnv) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,

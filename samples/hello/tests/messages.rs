@@ -8,12 +8,12 @@
 
 use anyhow::{Context, ensure};
 use hello::worker_options;
-use shared::testing::{TestEnv, address};
 use std::{
     net::TcpListener,
     process::{Output, Stdio},
     time::Duration,
 };
+use testing::{TestEnv, address};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{TcpSocket, TcpStream},

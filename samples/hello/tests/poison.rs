@@ -4,13 +4,11 @@
 
 use anyhow::Context;
 use hello::{worker_options, workflows::HelloWorkflow};
-use shared::{
-    MAX_INPUT, describe,
-    testing::{TestEnv, activity_types, with_worker},
-};
+use shared::{MAX_INPUT, describe};
 use std::time::Duration;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle, errors::WorkflowStartError};
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use testing::{TestEnv, activity_types, with_worker};
 use tokio::time::timeout;
 
 /// Long enough for a payload of a megabyte that goes to and fro.

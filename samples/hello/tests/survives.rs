@@ -3,21 +3,15 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use shared::testing::{
-    address,
-    survive::{Network, Scene, ServerProcess, killed_worker, moment},
-};
 use std::time::Duration;
+use testing::{
+    address,
+    survive::{Network, Scene, ServerProcess, moment},
+};
 use tokio::time::sleep;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
 const LOAD: &str = include_str!("load.json");
-
-/// Killed at a random moment, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
-}
 
 /// The server is killed, and back two seconds later: nothing is lost, and no worker gives up.
 #[tokio::test]

@@ -7,10 +7,10 @@
 )]
 
 use anyhow::{Context, ensure};
-use shared::testing::{TestEnv, address, id_of};
 use std::{process::Stdio, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
+use testing::{TestEnv, address, id_of};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},

@@ -2,7 +2,7 @@
 
 use hello::{worker_options, workflows::HelloWorkflow};
 use serde_json::json;
-use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
+use testing::{TestEnv, activity_types, bad_input, with_worker};
 
 /// The greeting, by one activity.
 #[tokio::test]

@@ -3,8 +3,8 @@
 use local_activity::workflows::{
     LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow,
 };
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test.
 #[tokio::test]

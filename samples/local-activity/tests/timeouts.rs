@@ -12,10 +12,7 @@ use local_activity::{
     workflows::{LocalActivityWorkflow, LocalRetryWorkflow},
 };
 use serde::{Deserialize, Serialize};
-use shared::{
-    Input, describe,
-    testing::{event_types, with_worker},
-};
+use shared::{Input, describe};
 use std::{
     sync::{
         Arc,
@@ -30,6 +27,7 @@ use temporalio_sdk::{
     WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{event_types, with_worker};
 use tokio::time::sleep;
 
 /// What [`Retries`] does, in milliseconds.

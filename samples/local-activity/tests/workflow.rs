@@ -6,10 +6,7 @@ use local_activity::{
     workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow},
 };
 use serde_json::json;
-use shared::{
-    Input, MAX_INPUT, describe,
-    testing::{TestEnv, activity_types, bad_input, event_types, with_worker},
-};
+use shared::{Input, MAX_INPUT, describe};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
     MarkerRecorded, TimerFired, TimerStarted, WorkflowExecutionCompleted, WorkflowExecutionStarted,
     WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
@@ -19,6 +16,7 @@ use temporalio_sdk::{
     WorkerOptions, WorkflowRegistrationError,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, activity_types, bad_input, event_types, with_worker};
 
 /// Two markers, no scheduled activity, one workflow task.
 #[tokio::test]

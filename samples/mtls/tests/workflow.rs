@@ -2,7 +2,7 @@
 
 use mtls::{worker_options, workflows::SecureWorkflow};
 use serde_json::json;
-use shared::testing::{TestEnv, bad_input, with_worker};
+use testing::{TestEnv, bad_input, with_worker};
 
 /// The data, processed.
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Recorded histories against today's code.
 
 use parallel_activity::workflows::{SayHelloBoundedWorkflow, SayHelloWorkflow};
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test.
 #[tokio::test]

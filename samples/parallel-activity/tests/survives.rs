@@ -3,12 +3,12 @@
 #![cfg(unix)]
 
 use anyhow::{Context, bail, ensure};
-use shared::testing::{
-    address,
-    survive::{Scene, killed_worker, moment},
-};
 use temporalio_common::protos::temporal::api::history::v1::{
     HistoryEvent, history_event::Attributes,
+};
+use testing::{
+    address,
+    survive::{Scene, moment},
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_parallel-activity-worker");
@@ -16,12 +16,6 @@ const LOAD: &str = include_str!("load.json");
 
 /// What the activity logs when it begins.
 const GREETING: &str = "greeting name=";
-
-/// Killed at a random moment, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
-}
 
 /// SIGTERM in a rolling update: the status is 0, what activities had begun is finished, none of them
 /// runs again, and every workflow ends as it should.

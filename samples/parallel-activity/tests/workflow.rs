@@ -5,16 +5,14 @@ use parallel_activity::{
     workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
 };
 use serde_json::{Value, json};
-use shared::{
-    MAX_INPUT, MAX_RESULT,
-    testing::{TestEnv, bad_input, event_types, lengthen_names, until, with_worker},
-};
+use shared::{MAX_INPUT, MAX_RESULT};
 use std::num::NonZeroUsize;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
     self, ActivityTaskCompleted, ActivityTaskScheduled,
 };
 use temporalio_sdk::WorkerOptions;
+use testing::{TestEnv, bad_input, event_types, lengthen_names, until, with_worker};
 
 /// How many activities were scheduled and not yet completed, at the most.
 fn most_at_a_time(events: &[EventType]) -> usize {

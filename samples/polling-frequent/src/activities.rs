@@ -2,9 +2,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
 
+use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, http_client, no_answer};
+use shared::Input;
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -105,7 +106,7 @@ impl GreetingActivities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::polled_service::PolledService;
+    use polled_service::PolledService;
     use std::{
         net::Ipv4Addr,
         sync::atomic::{AtomicU32, Ordering},

@@ -3,19 +3,12 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use polled_service::PolledService;
 use polling_frequent::workflows::GreetingWorkflow;
-use shared::{
-    polled_service::PolledService,
-    testing::{
-        TestEnv, address, events, forget_cache,
-        survive::{WorkerProcess, killed_worker},
-        until_pending,
-    },
-};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-frequent-worker");
-const LOAD: &str = include_str!("load.json");
 
 fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProcess> {
     let service = ["--service-url", service.url().as_str()];
@@ -59,10 +52,4 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     assert_eq!(last_failure.as_deref(), Some("activity Heartbeat timeout"));
     drop(second);
     Ok(())
-}
-
-/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
 }

@@ -1,18 +1,16 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
+use polled_service::PolledService;
 use polling_frequent::{worker_options, workflows::GreetingWorkflow};
 use serde_json::json;
-use shared::{
-    describe,
-    polled_service::PolledService,
-    testing::{TestEnv, bad_input, event_types, events, until_pending, with_worker},
-};
+use shared::describe;
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::{ActivityTaskCancelRequested, ActivityTaskCanceled},
     history::v1::history_event::Attributes,
 };
+use testing::{TestEnv, bad_input, event_types, events, until_pending, with_worker};
 use tokio::net::TcpListener;
 
 async fn start(

@@ -3,20 +3,13 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use polled_service::PolledService;
 use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
-use shared::{
-    polled_service::PolledService,
-    testing::{
-        TestEnv, address, events, forget_cache,
-        survive::{WorkerProcess, killed_worker},
-        until_pending,
-    },
-};
 use std::num::NonZeroU32;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-infrequent-worker");
-const LOAD: &str = include_str!("load.json");
 
 fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProcess> {
     let service = ["--service-url", service.url().as_str()];
@@ -63,10 +56,4 @@ async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
     assert_eq!(attempt, Some(5));
     drop(second);
     Ok(())
-}
-
-/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
 }

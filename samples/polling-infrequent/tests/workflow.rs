@@ -1,12 +1,9 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
+use polled_service::PolledService;
 use polling_infrequent::{worker_options, workflows::GreetingWorkflow};
 use serde_json::{Value, json};
-use shared::{
-    describe,
-    polled_service::PolledService,
-    testing::{TestEnv, bad_input, events, until, until_pending, with_worker},
-};
+use shared::describe;
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::{
@@ -20,6 +17,7 @@ use temporalio_common::{
         },
     },
 };
+use testing::{TestEnv, bad_input, events, until, until_pending, with_worker};
 use tokio::net::TcpListener;
 
 async fn start(

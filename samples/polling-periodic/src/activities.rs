@@ -1,8 +1,9 @@
 //! The activity: one request, of which "not yet" is a result like any other.
 
+use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, http_client, no_answer};
+use shared::Input;
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -73,7 +74,7 @@ impl GreetingActivities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::polled_service::PolledService;
+    use polled_service::PolledService;
     use std::net::Ipv4Addr;
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
     use tokio::net::TcpListener;

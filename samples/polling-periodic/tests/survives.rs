@@ -3,21 +3,14 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use polled_service::PolledService;
 use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
-use shared::{
-    polled_service::PolledService,
-    testing::{
-        TestEnv, address, events, forget_cache,
-        survive::{WorkerProcess, killed_worker},
-        until,
-    },
-};
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::TimerStarted, history::v1::history_event::Attributes,
 };
+use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-periodic-worker");
-const LOAD: &str = include_str!("load.json");
 
 fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProcess> {
     let service = ["--service-url", service.url().as_str()];
@@ -68,10 +61,4 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     assert_eq!(attempts.collect::<Vec<_>>(), [1, 1]);
     drop(second);
     Ok(())
-}
-
-/// Killed at a random moment under load, and another takes over: every workflow ends as it should.
-#[tokio::test]
-async fn a_killed_worker() -> anyhow::Result<()> {
-    killed_worker(WORKER, LOAD).await
 }

@@ -2,16 +2,13 @@
 
 use anyhow::bail;
 use futures::TryStreamExt;
+use polled_service::PolledService;
 use polling_periodic::{
     worker_options,
     workflows::{GreetingWorkflow, PollGreetingWorkflow},
 };
 use serde_json::{Value, json};
-use shared::{
-    describe,
-    polled_service::PolledService,
-    testing::{TestEnv, bad_input, event_types, events, until, until_pending, with_worker},
-};
+use shared::describe;
 use std::time::Duration;
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -24,6 +21,7 @@ use temporalio_common::protos::temporal::api::{
     },
     history::v1::history_event::Attributes,
 };
+use testing::{TestEnv, bad_input, event_types, events, until, until_pending, with_worker};
 use tokio::net::TcpListener;
 
 async fn start(

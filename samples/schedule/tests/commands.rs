@@ -19,7 +19,6 @@ use schedule::{
     workflows::YourSchedulesWorkflow,
 };
 use serde_json::{Value, json};
-use shared::testing::{TEST_TIMEOUT, TestEnv, address, raw_json};
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
     process::Stdio,
@@ -47,6 +46,7 @@ use temporalio_common::{
         workflowservice::v1::{CreateScheduleRequest, UpdateScheduleRequest},
     },
 };
+use testing::{TEST_TIMEOUT, TestEnv, address, raw_json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,

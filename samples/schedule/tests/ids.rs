@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use shared::testing::{TEST_TIMEOUT, TestEnv, address, id_of};
 use std::process::{Output, Stdio};
+use testing::{TEST_TIMEOUT, TestEnv, address, id_of};
 use tokio::{process::Command, time::timeout};
 
 async fn starter(task_queue: &str, args: &[&str]) -> anyhow::Result<Output> {

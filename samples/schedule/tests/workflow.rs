@@ -2,7 +2,7 @@
 
 use schedule::{worker_options, workflows::YourSchedulesWorkflow};
 use serde_json::json;
-use shared::testing::{TestEnv, activity_types, bad_input, with_worker};
+use testing::{TestEnv, activity_types, bad_input, with_worker};
 
 /// The greeting, by one activity: started by hand it does the same as by a schedule.
 #[tokio::test]

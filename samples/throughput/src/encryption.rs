@@ -1,6 +1,6 @@
 //! Encryption, which worker and starter may both be told to do: what the codec costs.
 
-use shared::codec::EncryptionArgs;
+use payload_codec::EncryptionArgs;
 use temporalio_common::data_converters::{
     DataConverter, DefaultFailureConverter, PayloadConverter,
 };

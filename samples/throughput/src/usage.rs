@@ -52,8 +52,8 @@ impl Meter {
 
     /// Of all workers that poll `task_queue` from this machine; `None` if there are none.
     ///
-    /// The server tells who polls. A worker of any SDK calls itself `<pid>@<host>` there, unless it is
-    /// told otherwise.
+    /// The server lists the pollers by their identities. By default, the identity of a worker begins
+    /// with `<pid>@<host>` in every SDK.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -75,11 +75,10 @@ impl Meter {
             processes: Vec::new(),
         };
         for poller in queue.into_inner().pollers {
-            if let Some((pid, at)) = poller.identity.split_once('@')
-                && let Ok(pid) = pid.parse()
+            if let Some((pid, at)) = process(&poller.identity)
                 && Some(at) == host.as_deref()
             {
-                meter.processes.push(Pid::from_u32(pid));
+                meter.processes.push(pid);
             }
         }
         // The server lists for minutes who polls no more.
@@ -132,5 +131,29 @@ impl Meter {
             true,
             what,
         );
+    }
+}
+
+/// Reads process and host from a worker's default identity.
+fn process(identity: &str) -> Option<(Pid, &str)> {
+    // In Go, an `@` and sometimes the task queue follow the host.
+    let mut parts = identity.split('@');
+    Some((parts.next()?.parse().ok()?, parts.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The default identities of the SDKs lead to their processes; identities chosen by users do not.
+    #[test]
+    fn reads_identities() {
+        let found = Some((Pid::from_u32(42), "host"));
+        for identity in ["42@host", "42@host@", "42@host@task-queue"] {
+            assert_eq!(process(identity), found, "{identity}");
+        }
+        for identity in ["", "42", "host", "me@host", "@host"] {
+            assert_eq!(process(identity), None, "{identity}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Recorded histories against today's code.
 
-use shared::testing::replay_all;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
 use throughput::workflows::{EchoWorkflow, ThroughputWorkflow};
 
 /// A change that breaks workflows already running breaks this test.

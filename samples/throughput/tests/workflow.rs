@@ -4,10 +4,7 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use shared::{
-    describe,
-    testing::{TestEnv, address, bad_input, event_types, until, with_worker},
-};
+use shared::describe;
 use std::{
     process::{Output, Stdio},
     time::Duration,
@@ -17,6 +14,7 @@ use temporalio_common::protos::temporal::api::enums::v1::EventType::{
     self, ActivityTaskScheduled, MarkerRecorded, StartChildWorkflowExecutionInitiated,
     WorkflowExecutionSignaled,
 };
+use testing::{TestEnv, address, bad_input, event_types, until, with_worker};
 use throughput::{
     encryption::Encryption,
     load::{Load, Pace, payload},
@@ -201,7 +199,6 @@ async fn takes_the_largest_payload() -> anyhow::Result<()> {
         ] {
             let mut load = load(shape, 1, Pace::Concurrency(1));
             load.plan.payload = payload(1 << 20);
-            load.plan.activities = if shape == Shape::Parallel { 3 } else { 1 };
             let id = format!("{}-{shape:?}", env.task_queue);
             load.run(&env.client, &env.task_queue, &id, || ())
                 .await
@@ -271,7 +268,7 @@ async fn takes_any_signal() -> anyhow::Result<()> {
         untyped
             .signal(
                 temporalio_client::UntypedSignal::new("step"),
-                shared::testing::raw_json(&[json!({"no": "string"})]),
+                testing::raw_json(&[json!({"no": "string"})]),
                 Default::default(),
             )
             .await?;

@@ -3,10 +3,7 @@
 #![allow(missing_docs, reason = "workflows for these tests alone")]
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use shared::{
-    Input,
-    testing::{history, replay_all},
-};
+use shared::Input;
 use std::{net::Ipv4Addr, time::Duration};
 use temporalio_common::{UntypedActivity, data_converters::RawValue};
 use temporalio_macros::{workflow, workflow_methods};
@@ -14,6 +11,7 @@ use temporalio_sdk::{
     ActivityOptions, WorkflowContext, WorkflowResult,
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
+use testing::{history, replay_all};
 use typed_payloads::workflows::MyWorkflow;
 
 const BEFORE: &str = "tests/histories/MyWorkflow-before-lease.json";

@@ -4,10 +4,7 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use shared::{
-    describe,
-    testing::{TestEnv, activity_types, bad_input, events, raw_json, until, with_worker},
-};
+use shared::describe;
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle};
 use temporalio_common::{
@@ -22,6 +19,7 @@ use temporalio_sdk::{
     ActivityOptions, WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
+use testing::{TestEnv, activity_types, bad_input, events, raw_json, until, with_worker};
 use typed_payloads::{
     activities::MyActivities, converter, models::MyModels, worker_options, workflows::MyWorkflow,
 };

@@ -6,12 +6,12 @@
 )]
 
 use clap::ValueEnum;
-use shared::testing::{history, replay, replay_all};
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::workflow_replayer::{
     WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions,
 };
 use temporalio_workflow::workflows::WorkflowImplementation;
+use testing::{history, replay, replay_all};
 use versioning::stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 
 const CHECKED_NOT_SHIPPED: &str = "Activity type of scheduled event 'ship_order' does not match \

@@ -4,10 +4,6 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::{Context, ensure};
-use shared::testing::{
-    TEST_TIMEOUT, TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess,
-    until,
-};
 use std::{process::Stdio, time::Duration};
 use temporalio_client::{
     Client, NamespacedClient, WorkflowExecutionStatus, WorkflowHandle, WorkflowStartOptions,
@@ -26,6 +22,10 @@ use temporalio_common::{
     worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
 };
 use temporalio_sdk::WorkerOptions;
+use testing::{
+    TEST_TIMEOUT, TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess,
+    until,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,

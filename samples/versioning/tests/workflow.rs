@@ -3,10 +3,10 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use serde_json::json;
-use shared::testing::{TestEnv, activity_types, bad_input, until, with_worker};
 use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::ActivityTaskCompleted;
+use testing::{TestEnv, activity_types, bad_input, until, with_worker};
 use versioning::{
     stages::Stage::{self, Deprecated, Incompatible, Initial, Patched, Removed},
     worker_options,

@@ -1,7 +1,8 @@
-//! `make new`: a sample as a project of its own.
+//! `make new`, which copies a sample out as a project; and, with the argument `sample`,
+//! `make new-sample`, which makes the skeleton of another sample.
 //!
-//! Reads `FROM`, `NAME` and `DIR` from the environment, as make hands them on. A crate apart from
-//! `shared`, so that it does not wait for the SDK to be built.
+//! Reads `FROM`, `NAME` and `DIR` from the environment, as make passes them on. A crate of its own, so
+//! that it does not wait for the SDK to be built.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,12 +10,13 @@
     reason = "no workflow code in here"
 )]
 
-mod features;
+mod files;
 mod manifest;
 mod names;
 mod project;
 mod readme;
 mod request;
+mod sample;
 
 use std::{path::Path, process::ExitCode};
 
@@ -34,6 +36,10 @@ fn run() -> anyhow::Result<()> {
         .canonicalize()?;
     let variable = |name| std::env::var(name).unwrap_or_default();
     let (from, name, dir) = (variable("FROM"), variable("NAME"), variable("DIR"));
+    if std::env::args().nth(1).as_deref() == Some("sample") {
+        let dir = request::sample_dir(&root, &name, &dir)?;
+        return sample::create(&root, &name, &dir);
+    }
     let request = request::Request::check(&root, &from, &name, &dir)?;
     project::create(&root, &request)?;
     eprintln!("created  {dir}");

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 /// The package's tables of dependencies.
-const DEPENDENCIES: [&str; 2] = ["dependencies", "dev-dependencies"];
+pub const DEPENDENCIES: [&str; 2] = ["dependencies", "dev-dependencies"];
 
 /// Writes out what `package` inherits from `workspace`.
 pub fn resolve(package: &mut DocumentMut, workspace: &DocumentMut) -> anyhow::Result<()> {
@@ -112,68 +112,56 @@ fn array(strings: &BTreeSet<String>) -> Array {
     strings.iter().map(String::as_str).collect()
 }
 
-/// The features of `shared` that the sample asks for, and those that these ask for.
-pub fn features_of_shared(
-    sample: &DocumentMut,
-    shared: &DocumentMut,
-) -> anyhow::Result<BTreeSet<String>> {
-    let mut wanted = BTreeSet::new();
-    for table in DEPENDENCIES {
-        if let Some(dependency) = sample[table].get("shared").and_then(Item::as_table_like) {
-            wanted.extend(features(dependency)?);
-        }
-    }
-    let known = shared["features"].as_table().context("no features")?;
-    loop {
-        let mut more = wanted.clone();
-        for feature in &wanted {
-            let needs = strings(known.get(feature).context("no such feature")?)?;
-            more.extend(needs.into_iter().filter(|need| known.contains_key(need)));
-        }
-        if more.len() == wanted.len() {
-            return Ok(wanted);
-        }
-        wanted = more;
-    }
+/// The folders of the workspace's crates in these tables of dependencies.
+pub fn crates(package: &DocumentMut, tables: &[&str], workspace: &DocumentMut) -> BTreeSet<String> {
+    let known = &workspace["workspace"]["dependencies"];
+    let dependencies = tables
+        .iter()
+        .filter_map(|table| package.get(table)?.as_table_like());
+    let names = dependencies.flat_map(|table| table.iter().map(|(name, _)| name.to_owned()));
+    names
+        .filter_map(|name| Some(known.get(&name)?.get("path")?.as_str()?.to_owned()))
+        .collect()
 }
 
-/// Leaves out of `shared` the features that are not wanted, with what only they need, and of the
-/// development dependencies those that `sources` do not name.
-pub fn prune(
-    shared: &mut DocumentMut,
-    wanted: &BTreeSet<String>,
-    sources: &str,
-) -> anyhow::Result<()> {
-    let features = shared["features"].as_table_mut().context("no features")?;
-    features.retain(|feature, _| wanted.contains(feature));
-    let mut needed = BTreeSet::new();
-    for (_, needs) in features.iter() {
-        needed.extend(strings(needs)?);
-    }
-    if features.is_empty() {
-        shared.remove("features");
-    }
-    let dependencies = shared["dependencies"]
-        .as_table_mut()
-        .context("no dependencies")?;
-    dependencies.retain(|name, item| {
-        let optional = item.get("optional").and_then(Item::as_bool) == Some(true);
-        !optional || needed.contains(&format!("dep:{name}"))
-    });
-    let development = shared["dev-dependencies"]
-        .as_table_mut()
-        .context("no dev-dependencies")?;
-    // What the SDK's macros write names this one.
-    let generated =
-        |name: &str| name == "temporalio-workflow" && names(sources, "temporalio-macros");
-    development.retain(|name, _| name == "shared" || names(sources, name) || generated(name));
-    if let Some(itself) = development
-        .get_mut("shared")
-        .and_then(Item::as_table_like_mut)
+/// Takes out of a crate's manifest what is not copied with it: its integration tests and benchmarks,
+/// and the development dependencies that `sources` do not name.
+pub fn prune(package: &mut DocumentMut, sources: &str) -> anyhow::Result<()> {
+    package.remove("bench");
+    package.remove("test");
+    let own = package["package"].as_table_mut().context("no package")?;
+    own.remove("autotests");
+    if let Some(development) = package
+        .get_mut("dev-dependencies")
+        .and_then(Item::as_table_mut)
     {
-        itself.insert("features", Item::Value(Value::Array(array(wanted))));
+        // The code that the SDK's macros generate names this one.
+        let generated =
+            |name: &str| name == "temporalio-workflow" && names(sources, "temporalio-macros");
+        development
+            .retain(|name, _| name != "testing" && (names(sources, name) || generated(name)));
+        if development.is_empty() {
+            package.remove("dev-dependencies");
+        }
     }
-    shared.remove("bench");
+    Ok(())
+}
+
+/// Makes the paths to other crates, which are from the top of the workspace, lead there from `folder`.
+pub fn lead_to_crates(package: &mut DocumentMut, folder: &str) -> anyhow::Result<()> {
+    let up = "../".repeat(folder.split('/').count());
+    for table in DEPENDENCIES {
+        let Some(table) = package.get_mut(table).and_then(Item::as_table_like_mut) else {
+            continue;
+        };
+        for (_, item) in table.iter_mut() {
+            if let Some(path) = item.get("path").and_then(Item::as_str) {
+                let path = format!("{up}{path}");
+                let dependency = item.as_table_like_mut().context("no table")?;
+                dependency.insert("path", toml_edit::value(path));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -182,22 +170,25 @@ fn names(sources: &str, package: &str) -> bool {
     sources.contains(&format!("{package}::")) || sources.contains(&format!("{package}!"))
 }
 
-/// Takes out what the sample's `package.metadata.make-new.without` lists: dependencies, and files or
-/// folders with the binaries in them. Returns the latter.
+/// Removes the sample's `package.metadata`, which is about this workspace, and what its
+/// `make-new.without` lists: dependencies, and files or folders with the binaries in them. Returns
+/// the latter.
 pub fn without(sample: &mut DocumentMut) -> anyhow::Result<BTreeSet<String>> {
     let package = sample["package"].as_table_mut().context("no package")?;
-    let Some(metadata) = package.remove("metadata") else {
+    let metadata = package.remove("metadata");
+    let make_new = metadata.as_ref().and_then(|table| table.get("make-new"));
+    let Some(without) = make_new.and_then(|table| table.get("without")) else {
         return Ok(BTreeSet::new());
     };
-    let without = &metadata["make-new"]["without"];
     let dependencies = sample["dependencies"]
         .as_table_mut()
         .context("no dependencies")?;
-    for name in strings(&without["dependencies"])? {
+    let listed = |what| without.get(what).map_or(Ok(BTreeSet::new()), strings);
+    for name in listed("dependencies")? {
         let removed = dependencies.remove(&name);
         removed.with_context(|| format!("without {name}, which it does not depend on"))?;
     }
-    let files = strings(&without["files"])?;
+    let files = listed("files")?;
     let binaries = sample["bin"]
         .as_array_of_tables_mut()
         .context("no binaries")?;
@@ -234,6 +225,7 @@ pub fn rename(
     workspace: &DocumentMut,
     pattern: &str,
     name: &str,
+    crates: &BTreeSet<String>,
 ) -> anyhow::Result<()> {
     sample["package"]["name"] = toml_edit::value(name);
     // A name of its own is for a pattern that cannot have it.
@@ -248,28 +240,59 @@ pub fn rename(
         .as_table_mut()
         .context("no package")?
         .remove("license");
-    for binary in sample["bin"]
-        .as_array_of_tables_mut()
-        .context("no binaries")?
-        .iter_mut()
-    {
-        let old = binary["name"].as_str().context("no name")?;
-        let renamed = old.replacen(pattern, name, 1);
-        ensure!(renamed != old || name == pattern, "the binary {old} stays");
-        binary["name"] = toml_edit::value(renamed);
-    }
-    for table in DEPENDENCIES {
-        if let Some(shared) = sample[table]
-            .get_mut("shared")
-            .and_then(Item::as_table_like_mut)
-        {
-            shared.insert("path", toml_edit::value("shared"));
+    for kind in ["bin", "test"] {
+        let targets = sample[kind].as_array_of_tables_mut();
+        for target in targets.context("no binaries or no tests")?.iter_mut() {
+            let old = target["name"].as_str().context("no name")?;
+            let renamed = old.replacen(pattern, name, 1);
+            ensure!(renamed != old || name == pattern, "{old} keeps its name");
+            target["name"] = toml_edit::value(renamed);
         }
     }
     let mut members = Table::new();
     members["resolver"] = workspace["workspace"]["resolver"].clone();
-    members["members"] = toml_edit::value(Array::from_iter(["shared"]));
+    members["members"] = toml_edit::value(Array::from_iter(crates));
+    // Or `cargo run` would see this package alone, and build the SDK again with fewer features.
+    let all = [".".to_owned()].into_iter().chain(crates.iter().cloned());
+    members["default-members"] = toml_edit::value(Array::from_iter(all));
     members.decor_mut().set_prefix("\n");
     sample["workspace"] = Item::Table(members);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The metadata goes, whichever tables it has; only what `make-new.without` lists goes with it.
+    #[test]
+    fn metadata_goes_with_what_it_lists() -> anyhow::Result<()> {
+        let sample = |metadata: &str| {
+            format!(
+                "[package]\nname = 'app'\n{metadata}[[bin]]\npath = 'src/bin/bench.rs'\n\
+                 [dependencies]\nplotters = '1'\n"
+            )
+        };
+        let covers = "[package.metadata.covers]\ngo = ['mutex']\n";
+        let dependency = "[package.metadata.make-new.without]\ndependencies = ['plotters']\n";
+        let file = "[package.metadata.make-new.without]\nfiles = ['src/bin/bench.rs']\n";
+        for (metadata, dependencies, binaries) in [
+            ("", 1, 1),
+            (covers, 1, 1),
+            (dependency, 0, 1),
+            (file, 1, 0),
+            (&format!("{covers}{file}"), 1, 0),
+        ] {
+            let mut sample: DocumentMut = sample(metadata).parse()?;
+            without(&mut sample)?;
+            let count = |table: &str| sample[table].as_table().map(Table::len);
+            assert_eq!(count("package"), Some(1), "{metadata}");
+            assert_eq!(count("dependencies"), Some(dependencies), "{metadata}");
+            let left = sample["bin"]
+                .as_array_of_tables()
+                .map_or(0, |bin| bin.len());
+            assert_eq!(left, binaries, "{metadata}");
+        }
+        Ok(())
+    }
 }

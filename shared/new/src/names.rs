@@ -10,20 +10,12 @@ use regex::{Captures, Regex};
 use std::{ops::Range, path::Path};
 
 /// How a text says that it is about the samples; in a project there is one application.
-const PHRASES: [(&str, &str); 9] = [
+const PHRASES: [(&str, &str); 7] = [
     (
-        "What every sample needs and none of them is about",
-        "What the application needs and is not about",
-    ),
-    (
-        "What every sample needs and none is about",
-        "What the application needs and is not about",
+        "What every worker and starter needs and no sample is about",
+        "What worker and starter need and the application is not about",
     ),
     ("the polling samples poll", "the worker polls"),
-    (
-        "which samples do not need",
-        "which the binaries do not need",
-    ),
     ("A sample's `main` still", "`main` still"),
     (
         "Runs a sample: `sample VERB PATTERN",

@@ -1,7 +1,7 @@
 //! Puts the project together.
 
 use crate::{
-    features::{self, Unwanted},
+    files::{files, read},
     manifest,
     names::{self, Names},
     readme,
@@ -16,7 +16,6 @@ use std::{
     process::{Command, Stdio},
 };
 use toml_edit::DocumentMut;
-use walkdir::WalkDir;
 
 /// What a project has of its own, from `template`, with `{{name}}` and the like filled in.
 const TEMPLATE: [(&str, &str); 6] = [
@@ -34,6 +33,7 @@ const TEMPLATE: [(&str, &str); 6] = [
     ),
 ];
 const README: &str = include_str!("../template/README.md");
+const KILL_TEST: &str = include_str!("../template/killed.rs");
 
 /// The scripts that a project runs, and what they are called there.
 const SCRIPTS: [(&str, &str); 4] = [
@@ -72,25 +72,14 @@ impl Drop for Half {
     }
 }
 
-/// The words before `::` or after `mod` in a sample; no crate can have the same name.
-pub fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
-    let mut modules = BTreeSet::new();
-    for file in files(&root.join("samples").join(pattern))? {
-        if file.extension().is_some_and(|extension| extension == "rs") {
-            modules.extend(names::modules(&read(&file)?)?);
-        }
-    }
-    modules.remove(&pattern.replace('-', "_"));
-    Ok(modules)
-}
-
 struct Project<'a> {
     root: &'a Path,
     to: &'a Path,
     names: Names,
     workspace: DocumentMut,
     sample: DocumentMut,
-    shared: DocumentMut,
+    /// The folders of the crates that come along.
+    crates: BTreeSet<String>,
     /// Files and folders that stay behind.
     without: BTreeSet<String>,
     binaries: Vec<String>,
@@ -98,11 +87,8 @@ struct Project<'a> {
 
 impl<'a> Project<'a> {
     fn new(root: &'a Path, request: &Request, to: &'a Path) -> anyhow::Result<Self> {
-        let document = |path: &str| -> anyhow::Result<DocumentMut> {
-            let parsed = read(&root.join(path))?.parse();
-            parsed.with_context(|| format!("cannot parse {path}"))
-        };
-        let mut sample = document(&format!("samples/{}/Cargo.toml", request.pattern))?;
+        let mut sample = document(root, &format!("samples/{}/Cargo.toml", request.pattern))?;
+        let workspace = document(root, "Cargo.toml")?;
         let without = manifest::without(&mut sample)?;
         let binaries = manifest::binaries(&sample, &request.pattern)?;
         let library = manifest::library(&sample, &request.pattern);
@@ -110,8 +96,8 @@ impl<'a> Project<'a> {
             root,
             to,
             names: Names::new(&request.pattern, library, &request.name, &binaries)?,
-            workspace: document("Cargo.toml")?,
-            shared: document("shared/Cargo.toml")?,
+            crates: crates(root, &sample, &workspace)?,
+            workspace,
             sample,
             without,
             binaries,
@@ -121,6 +107,7 @@ impl<'a> Project<'a> {
     fn write(mut self) -> anyhow::Result<()> {
         self.write_shared()?;
         self.write_sample()?;
+        self.write_kill_test()?;
         self.write_template()?;
         for file in [".clippy.toml", "Cargo.lock"] {
             self.copy(&self.root.join(file), file)?;
@@ -128,26 +115,27 @@ impl<'a> Project<'a> {
         self.copy(&self.root.join("LICENSE"), "shared/LICENSE")
     }
 
-    fn write_shared(&mut self) -> anyhow::Result<()> {
-        let from = self.root.join("shared");
-        let wanted = manifest::features_of_shared(&self.sample, &self.shared)?;
-        let known = features::known(&self.shared)?;
-        let unwanted = Unwanted::new(&read(&from.join("src/lib.rs"))?, &known, &wanted)?;
-        let mut sources = String::new();
-        for file in files(&from.join("src"))? {
-            let path = file.strip_prefix(&from)?;
-            if unwanted.has(path.strip_prefix("src")?) {
-                continue;
+    /// The crates of `shared` that the sample needs, and the scripts.
+    fn write_shared(&self) -> anyhow::Result<()> {
+        for folder in &self.crates {
+            let from = self.root.join(folder);
+            let mut sources = String::new();
+            let build = Some(from.join("build.rs")).filter(|file| file.is_file());
+            for file in files(&from.join("src"))?.into_iter().chain(build) {
+                let source = read(&file)?;
+                sources.push_str(&source);
+                self.put(file.strip_prefix(self.root)?, &self.names.rust(&source)?)?;
             }
-            let source = unwanted.without(&read(&file)?);
-            let source = source.with_context(|| format!("shared/{}", path.display()))?;
-            sources.push_str(&source);
-            let to = Path::new("shared").join(path);
-            self.put(&to, &self.names.rust(&source)?)?;
+            let mut manifest = document(self.root, &format!("{folder}/Cargo.toml"))?;
+            manifest::prune(&mut manifest, &sources)?;
+            manifest::resolve(&mut manifest, &self.workspace)?;
+            manifest::lead_to_crates(&mut manifest, folder)?;
+            let text = self.names.text(&manifest.to_string());
+            let path = Path::new(folder).join("Cargo.toml");
+            self.put(&path, &format!("{}\n", text.trim_end()))?;
         }
-        self.copy(&from.join("build.rs"), "shared/build.rs")?;
         for (script, called) in SCRIPTS {
-            let file = from.join("scripts").join(script);
+            let file = self.root.join("shared/scripts").join(script);
             let to = format!("shared/scripts/{called}");
             // With its permissions, which writing to it keeps.
             self.copy(&file, &to)?;
@@ -155,13 +143,7 @@ impl<'a> Project<'a> {
             let text = text.replace("folder=samples/$pattern", "folder=.");
             self.put(Path::new(&to), &self.names.script(&text))?;
         }
-        manifest::prune(&mut self.shared, &wanted, &sources)?;
-        manifest::resolve(&mut self.shared, &self.workspace)?;
-        let text = self.names.text(&self.shared.to_string());
-        self.put(
-            Path::new("shared/Cargo.toml"),
-            &format!("{}\n", text.trim_end()),
-        )
+        Ok(())
     }
 
     fn write_sample(&mut self) -> anyhow::Result<()> {
@@ -172,6 +154,7 @@ impl<'a> Project<'a> {
             &self.workspace,
             &self.names.pattern,
             &self.names.name,
+            &self.crates,
         )?;
         self.sample["profile"] = manifest::table(&self.workspace["profile"]);
         let text = self.sample.to_string();
@@ -185,7 +168,10 @@ impl<'a> Project<'a> {
                 _ if path == Path::new("Cargo.toml") || path == Path::new("README.md") => {}
                 "rs" => {
                     let renamed = self.names.rust(&read(&file)?);
-                    let renamed = renamed.with_context(|| format!("{}", file.display()))?;
+                    let mut renamed = renamed.with_context(|| format!("{}", file.display()))?;
+                    if path == Path::new("tests/main.rs") {
+                        renamed = renamed.replacen("mod replay;", "mod killed;\nmod replay;", 1);
+                    }
                     self.put(path, &renamed)?;
                 }
                 "sh" => {
@@ -201,6 +187,23 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
+    /// The worker is killed here by a test of its own; in the workspace one test kills all workers.
+    fn write_kill_test(&self) -> anyhow::Result<()> {
+        let load = format!("samples/{}/tests/load.json", self.names.pattern);
+        let encrypted = read(&self.root.join(load))?.contains("\"encrypted\": true");
+        let converter = match encrypted {
+            false => "temporalio_common::data_converters::DataConverter::default()".to_owned(),
+            true => format!(
+                "{}::data_converter(payload_codec::EncryptionArgs::default().codec()?)",
+                self.names.name.replace('-', "_")
+            ),
+        };
+        let text = KILL_TEST
+            .replace("{{name}}", &self.names.name)
+            .replace("{{data_converter}}", &converter);
+        self.put(Path::new("tests/killed.rs"), &text)
+    }
+
     fn write_template(&self) -> anyhow::Result<()> {
         let name = &self.names.name;
         let (mut more, mut targets) = (String::new(), String::new());
@@ -209,7 +212,7 @@ impl<'a> Project<'a> {
                 more.push_str(&format!(" {binary}"));
                 targets.push_str(&format!(
                     "\n{binary}: ## The binary {name}-{binary} (ARGS=--help)\n\
-                     \t@cargo run --quiet --package {name} --bin {name}-{binary} -- $(ARGS)\n"
+                     \t@cargo run --quiet --bin {name}-{binary} -- $(ARGS)\n"
                 ));
             }
         }
@@ -260,25 +263,29 @@ impl<'a> Project<'a> {
     }
 }
 
-/// The files in a folder and below, in order; what editors and tools hide there is not one.
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(['.', '_']);
-    let mut files = Vec::new();
-    for entry in WalkDir::new(folder)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name()))
-    {
-        let entry = entry?;
-        if entry.file_type().is_file() {
-            files.push(entry.into_path());
-        }
-    }
-    Ok(files)
+fn document(root: &Path, path: &str) -> anyhow::Result<DocumentMut> {
+    let parsed = read(&root.join(path))?.parse();
+    parsed.with_context(|| format!("cannot parse {path}"))
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+/// The folders of the workspace's crates that a sample depends on, and those that these depend on.
+fn crates(
+    root: &Path,
+    sample: &DocumentMut,
+    workspace: &DocumentMut,
+) -> anyhow::Result<BTreeSet<String>> {
+    let mut folders = manifest::crates(sample, &manifest::DEPENDENCIES, workspace);
+    loop {
+        let mut more = folders.clone();
+        for folder in &folders {
+            let one = document(root, &format!("{folder}/Cargo.toml"))?;
+            more.extend(manifest::crates(&one, &["dependencies"], workspace));
+        }
+        if more.len() == folders.len() {
+            return Ok(folders);
+        }
+        folders = more;
+    }
 }
 
 fn make_parent(path: &Path) -> anyhow::Result<()> {

@@ -86,7 +86,7 @@ fn own_rows(section: &str, pattern: &str) -> anyhow::Result<String> {
 
 /// Links into the repository become links into the project, or the words alone.
 fn links(markdown: &str, pattern: &str) -> anyhow::Result<String> {
-    let out = r"\[[^\]]+\]\(\.\./(?:\.\./(?:README\.md#(?:in-containers|rust-traps)|docker|\.ci|shared/benches)|[a-z-]+/README)[^)]*\)";
+    let out = r"\[[^\]]+\]\(\.\./(?:\.\./(?:README\.md#(?:in-containers|rust-traps)|docker|\.ci|shared/codec/benches|shared/docs)|[a-z-]+/README)[^)]*\)";
     // Words that only point there go with the link.
     let pointing = Regex::new(&format!(
         r"(?:\s+\(see {out}[^)]*\)|,\s+see (?:`[^`]*` in\s+)?{out})"
@@ -97,7 +97,10 @@ fn links(markdown: &str, pattern: &str) -> anyhow::Result<String> {
         let (words, to) = (&found[1], &found[2]);
         match to.strip_prefix("../../") {
             Some("README.md#connect-elsewhere") => format!("[{words}](#connect-elsewhere)"),
-            Some(file) if file.starts_with("shared/src/") || file == ".clippy.toml" => {
+            Some(file)
+                if file == ".clippy.toml"
+                    || (file.starts_with("shared/") && file.contains("/src/")) =>
+            {
                 format!("[{words}]({file})")
             }
             None if to == format!("../{pattern}/README.md") => "this".to_owned(),

@@ -1,5 +1,9 @@
 //! What was asked for, checked before anything is written.
 
+use crate::{
+    files::{files, read},
+    names,
+};
 use anyhow::{Context, bail, ensure};
 use std::{
     collections::BTreeSet,
@@ -17,17 +21,21 @@ const KEYWORDS: [&str; 51] = [
 ];
 
 /// Names of the standard library, and folders that cargo makes in its target directory.
-const TAKEN: [&str; 11] = [
+const TAKEN: [&str; 15] = [
     "alloc",
     "build",
     "core",
     "deps",
     "examples",
+    "http-client",
     "incremental",
+    "payload-codec",
+    "polled-service",
     "proc-macro",
     "shared",
     "std",
     "test",
+    "testing",
     "tests",
 ];
 
@@ -59,6 +67,32 @@ impl Request {
             dir: check_dir(root, dir)?,
         })
     }
+}
+
+/// The words before `::` or after `mod` in a sample; no crate can have the same name.
+fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut modules = BTreeSet::new();
+    for file in files(&root.join("samples").join(pattern))? {
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            modules.extend(names::modules(&read(&file)?)?);
+        }
+    }
+    modules.remove(&pattern.replace('-', "_"));
+    Ok(modules)
+}
+
+/// Returns the folder of the sample `name` that is to be made: `dir`, or one among the samples.
+pub fn sample_dir(root: &Path, name: &str, dir: &str) -> anyhow::Result<PathBuf> {
+    ensure!(!name.is_empty(), "usage: make new-sample NAME=<pattern>");
+    ensure!(
+        !name.contains('_'),
+        "NAME cannot be `{name}`: a pattern's words are joined by dashes"
+    );
+    check_name(root, "hello", name)?;
+    Ok(match dir {
+        "" => root.join("samples").join(name),
+        dir => without_dots(&std::path::absolute(dir)?),
+    })
 }
 
 fn patterns(root: &Path) -> anyhow::Result<Vec<String>> {
@@ -97,7 +131,7 @@ fn check_name(root: &Path, from: &str, name: &str) -> anyhow::Result<()> {
     );
     // `use activities::…` would be the crate or the module, and the compiler would not choose.
     ensure!(
-        !crate::project::modules(root, from)?.contains(&module(name)),
+        !modules(root, from)?.contains(&module(name)),
         "NAME cannot be `{name}`: a module has that name"
     );
     Ok(())

@@ -6,10 +6,8 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-mod common;
-
+use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};
-use common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use std::{
     path::Path,
     time::{Instant, SystemTime},

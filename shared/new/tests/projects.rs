@@ -2,10 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-mod common;
-
+use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};
-use common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use regex::Regex;
 use std::{collections::BTreeSet, path::Path, sync::Mutex};
 use toml_edit::DocumentMut;
@@ -69,7 +67,7 @@ fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// No name of the sample's where one is a name, no path into the repository, no workspace to inherit
-/// from, nothing to be filled in.
+/// from, no metadata for this workspace, nothing to be filled in.
 fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     let root = root().canonicalize()?;
     let root = root.to_str().context("UTF-8")?;
@@ -81,8 +79,9 @@ fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     let paths = [
         "samples/",
         "](../",
-        "\"/../..",
+        "\"/../../..",
         "workspace = true",
+        "[package.metadata",
         "{{name}}",
         "{{pattern",
         "{{connect}}",

@@ -10,11 +10,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 use axum::http::HeaderValue;
 use clap::Parser;
 use encryption::codec_server::{Access, router};
-use shared::{
-    LogFormat, MainResult, ShutdownSignals,
-    codec::{EncryptionArgs, trimmed},
-    init_logs_as,
-};
+use payload_codec::{EncryptionArgs, trimmed};
+use shared::{LogFormat, MainResult, ShutdownSignals, init_logs_as};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use temporalio_client::Url;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};

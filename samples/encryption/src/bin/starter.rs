@@ -4,11 +4,8 @@ use anyhow::bail;
 use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, workflows::Workflow};
 use futures::TryStreamExt;
-use shared::{
-    MainResult, StarterArgs,
-    codec::{EncryptionArgs, EncryptionCodec, KEY_ID},
-    init_logs, print_result, print_started, printable,
-};
+use payload_codec::{EncryptionArgs, EncryptionCodec, KEY_ID};
+use shared::{MainResult, StarterArgs, init_logs, print_result, print_started, printable};
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
     WorkflowStartOptions,

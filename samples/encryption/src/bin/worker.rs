@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, worker_options};
-use shared::{MainResult, WorkerArgs, codec::EncryptionArgs, run_until_shutdown};
+use payload_codec::EncryptionArgs;
+use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
 /// Polls a task queue and runs the workflow of this sample, until Ctrl-C or SIGTERM.

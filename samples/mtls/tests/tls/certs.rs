@@ -1,6 +1,6 @@
 //! What `make certs` makes.
 
-use crate::pki::{Folder, command, run};
+use crate::tls::pki::{Folder, command, run};
 use anyhow::ensure;
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt};
 

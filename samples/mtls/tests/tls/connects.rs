@@ -1,12 +1,12 @@
 //! What connects: by flags, variables and profiles, with every form of a key.
 
-use crate::pki::{Folder, Gateway, STARTER, WORKER, command, pki, run};
+use crate::tls::pki::{Folder, Gateway, STARTER, WORKER, command, pki, run};
 use anyhow::ensure;
-use shared::testing::TestEnv;
 use std::{io::Write, net::TcpListener, process::Stdio};
 use temporalio_common::envconfig::{
     DataSource, LoadClientConfigProfileOptions, load_client_config_profile,
 };
+use testing::TestEnv;
 use tokio::process::Command;
 
 /// Fails unless a starter comes through, and says the server's own answer. Returns all that it says.

@@ -1,9 +1,9 @@
 //! What is refused: in words, by worker and starter alike, within ten seconds.
 
-use crate::pki::{Ca, Folder, Gateway, STARTER, WORKER, command, error, pki, run};
+use crate::tls::pki::{Ca, Folder, Gateway, STARTER, WORKER, command, error, pki, run};
 use anyhow::{Context, ensure};
-use shared::testing::address;
 use std::process::Stdio;
+use testing::address;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

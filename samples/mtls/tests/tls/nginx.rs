@@ -1,9 +1,9 @@
 //! A proxy that is not ours: nginx, if it is installed.
 
-use crate::pki::{Ca, STARTER, WORKER, command, error, pki, run};
+use crate::tls::pki::{Ca, STARTER, WORKER, command, error, pki, run};
 use anyhow::{Context, ensure};
-use shared::testing::{TestEnv, address};
 use std::{io::Write, process::Stdio, time::Duration};
+use testing::{TestEnv, address};
 use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use shared::testing::address;
 use std::{
     fs,
     ops::Range,
@@ -10,6 +9,7 @@ use std::{
     process::{Output, Stdio},
     time::{Duration, SystemTime},
 };
+use testing::address;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},

@@ -1,11 +1,12 @@
 //! A client certificate is replaced while it is in use, and the CA of the old one revoked.
 
-use crate::pki::{Ca, Gateway, STARTER, WORKER, command, error, pki};
+use crate::tls::pki::{Ca, Gateway, STARTER, WORKER, command, error, pki};
 use anyhow::{Context, ensure};
 use mtls::workflows::SecureWorkflow;
-use shared::{ConnectionArgs, testing::TestEnv};
+use shared::ConnectionArgs;
 use std::{process::Stdio, time::Duration};
 use temporalio_client::{Client, WorkflowStartOptions};
+use testing::TestEnv;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,

@@ -1,6 +1,6 @@
 //! What must never leave the machine in the clear, or reach the terminal: keys of all kinds.
 
-use crate::{
+use crate::tls::{
     bouncer::Bouncer,
     pki::{Folder, Gateway, STARTER, WORKER, command, error, pki, run},
 };

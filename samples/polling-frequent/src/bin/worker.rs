@@ -1,8 +1,9 @@
 //! Polls the task queue and runs the workflow and its activity, which polls a service.
 
 use clap::Parser;
+use polled_service::ServiceUrlArgs;
 use polling_frequent::{TASK_QUEUE, worker_options};
-use shared::{MainResult, WorkerArgs, polled_service::ServiceUrlArgs, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
 /// Polls a task queue and runs the workflow and its activity, until Ctrl-C or SIGTERM.

@@ -1,7 +1,8 @@
 //! The polled service by itself, for a worker with `--service-url`.
 
 use clap::Parser;
-use shared::{MainResult, polled_service::PolledServiceArgs};
+use polled_service::PolledServiceArgs;
+use shared::MainResult;
 
 #[tokio::main]
 async fn main() -> MainResult {

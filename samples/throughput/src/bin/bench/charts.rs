@@ -11,12 +11,18 @@ use plotters::{
 };
 use std::path::Path;
 
-const COLOURS: [RGBColor; 4] = [
-    RGBColor(0xce, 0x42, 0x2b),
-    RGBColor(0x37, 0x76, 0xab),
-    RGBColor(0x84, 0x8d, 0x97),
-    RGBColor(0xe0, 0x8e, 0x7c),
-];
+/// The colour of a worker, by its name in the results.
+fn colour(worker: &str) -> RGBColor {
+    match worker {
+        "rust" => RGBColor(0xce, 0x42, 0x2b),
+        "rust --threads 2" => RGBColor(0xe0, 0x8e, 0x7c),
+        "go" => RGBColor(0x00, 0xad, 0xd8),
+        "java" => RGBColor(0xe6, 0xa0, 0x1a),
+        "python" => RGBColor(0x37, 0x76, 0xab),
+        "typescript" => RGBColor(0x84, 0x8d, 0x97),
+        _ => BLACK,
+    }
+}
 
 /// Draws them into `folder`.
 ///
@@ -36,17 +42,17 @@ fn workers(results: &Results, file: &Path) -> Drawn {
     };
     let mut bars = Vec::new();
     for (figure, name) in ["CPU time", "memory", "p50 latency"].iter().enumerate() {
-        for (worker, setting) in results.workers.iter().enumerate() {
+        for setting in &results.workers {
             let of = |figures: &Figures| match figure {
                 0 => figures.cpu_ms,
                 1 => figures.rss_mib,
                 _ => figures.p50_ms.unwrap_or(f64::NAN),
             };
             let times = of(&setting.figures) / of(&ours.figures);
-            bars.push((*name, worker, title(&setting.name), times));
+            bars.push((*name, &setting.name, times));
         }
     }
-    let most = bars.iter().map(|bar| bar.3).fold(1.0, f64::max);
+    let most = bars.iter().map(|bar| bar.2).fold(1.0, f64::max);
     // With a row's gap between figures.
     let workers = results.workers.len();
     let rows = bars.len() + bars.len() / workers - 1;
@@ -59,14 +65,13 @@ fn workers(results: &Results, file: &Path) -> Drawn {
         .build_cartesian_2d(-most * 0.4..most * 1.1, rows as f64..0.0)?;
     let middle = Pos::new(HPos::Left, VPos::Center);
     let font = ("sans-serif", 13).into_text_style(&root).pos(middle);
-    for (bar, (name, worker, worker_name, times)) in bars.iter().enumerate() {
+    for (bar, (name, worker, times)) in bars.iter().enumerate() {
         let top = (bar + bar / workers) as f64;
-        let colour = COLOURS[worker % COLOURS.len()];
-        let label = format!("{name}, {worker_name}");
+        let label = format!("{name}, {}", title(worker));
         let (left, right) = (-most * 0.39, times + most * 0.01);
         chart.draw_series([Rectangle::new(
             [(0.0, top + 0.1), (*times, top + 0.9)],
-            colour.filled(),
+            colour(worker).filled(),
         )])?;
         chart.draw_series([
             Text::new(label, (left, top + 0.5), font.clone()),
@@ -110,7 +115,8 @@ fn payloads(rows: &[Payload], file: &Path) -> Drawn {
             size.map(|size| bytes(*size)).unwrap_or_default()
         })
         .draw()?;
-    for (row, colour) in rows.iter().zip(COLOURS) {
+    for row in rows {
+        let colour = colour(&row.worker);
         let points = row.cpu_ms.iter().enumerate();
         let points: Vec<_> = points.map(|(x, cpu)| (x as f64, cpu / base)).collect();
         chart
@@ -125,4 +131,42 @@ fn payloads(rows: &[Payload], file: &Path) -> Drawn {
         .draw()?;
     root.present()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        readme::OTHERS,
+        testing::{Folder, results},
+    };
+    use std::collections::BTreeSet;
+
+    /// Both charts show every worker that was measured, each in a colour of its own.
+    #[test]
+    fn charts_show_all_workers() -> anyhow::Result<()> {
+        let mut names = vec!["rust"];
+        names.extend(OTHERS.map(|(name, _)| name));
+        names.push("rust --threads 2");
+        let folder = Folder::new()?;
+        draw(&results(&names), folder.path())?;
+        let workers = std::fs::read_to_string(folder.path().join("workers.svg"))?;
+        let payloads = std::fs::read_to_string(folder.path().join("payloads.svg"))?;
+        let mut colours = BTreeSet::new();
+        for name in &names {
+            let RGBColor(red, green, blue) = colour(name);
+            let colour = format!("#{red:02X}{green:02X}{blue:02X}");
+            let label = format!("\nCPU time, {}\n", title(name));
+            assert!(workers.contains(&label), "{name}");
+            assert!(workers.contains(&colour), "{name}");
+            if *name != "rust --threads 2" {
+                assert!(payloads.contains(&format!("\n{}\n", title(name))), "{name}");
+                assert!(payloads.contains(&colour), "{name}");
+            }
+            colours.insert(colour);
+        }
+        assert_eq!(colours.len(), names.len(), "{colours:?}");
+        assert!(!colours.contains("#000000"));
+        Ok(())
+    }
 }

@@ -1,5 +1,5 @@
-//! Compares the worker with those of other languages, and with itself by its switches, and writes the
-//! figures and the charts that the README shows. `make bench` runs it beside a server of its own.
+//! Compares the worker with workers in other languages, and with itself under each of its switches.
+//! Writes the figures and charts that the READMEs show. `make bench` runs it beside a server of its own.
 
 #![allow(
     clippy::disallowed_macros,
@@ -41,7 +41,7 @@ const SWITCHES: [&[&str]; 7] = [
 /// Measures workers on the server at TEMPORAL_TEST_ADDRESS.
 #[derive(Parser)]
 struct Args {
-    /// What to measure; the rest is taken from the results of earlier calls
+    /// What to measure; the other figures come from the results of earlier calls
     #[arg(value_enum)]
     part: Part,
 
@@ -49,7 +49,7 @@ struct Args {
     #[arg(long, default_value = "3", value_name = "COUNT")]
     rounds: NonZeroUsize,
 
-    /// A short look: the README is left alone, and results and charts go to .temporal/bench
+    /// A short look: the READMEs stay as they are, and results and charts go to .temporal/bench
     #[arg(long)]
     quick: bool,
 
@@ -58,13 +58,19 @@ struct Args {
     address: String,
 }
 
-/// Each on a server of its own: one that has much to remember is slow, and may end.
+/// Each part gets a server of its own, because a server that holds many workflows is slow and may end.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
+    /// All workers, at a fixed rate and as fast as they go
     Workers,
+    /// The Rust worker with each of its switches
     Switches,
+    /// All workers with larger and larger payloads
     Payloads,
+    /// All workers with more and more open workflows
     Open,
+    /// Nothing; writes READMEs and charts from the results of earlier calls
+    Readme,
 }
 
 /// How much of everything.
@@ -110,7 +116,6 @@ async fn main() -> MainResult {
         sizes: if args.quick { QUICK } else { FULL },
         address: args.address,
     };
-    let peers = Peer::installed()?;
     let sample = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if args.quick {
         peers::folder()
@@ -119,20 +124,13 @@ async fn main() -> MainResult {
     };
     let file = folder.join("results.json");
     let mut results = Results::read(&file)?;
-    results.rounds = bench.rounds;
-    results.cores = std::thread::available_parallelism()?.get();
-    match args.part {
-        Part::Workers => results.workers = bench.workers(&peers).await?,
-        Part::Switches => results.switches = bench.switches().await?,
-        Part::Payloads => results.payloads = bench.payloads(&peers).await?,
-        Part::Open => results.open = bench.open(&peers).await?,
-    }
+    bench.measure(args.part, &mut results).await?;
     println!("{}", readme::tables(&results));
     std::fs::create_dir_all(&folder)?;
     results.write(&file)?;
     charts::draw(&results, &folder)?;
     if !args.quick {
-        readme::update(&results, &sample.join("README.md"))?;
+        readme::update(&results, &sample.join("../.."))?;
     }
     Ok(())
 }
@@ -144,6 +142,19 @@ struct Bench {
 }
 
 impl Bench {
+    async fn measure(&self, part: Part, results: &mut Results) -> anyhow::Result<()> {
+        match part {
+            Part::Workers => results.workers = self.workers(&Peer::installed()?).await?,
+            Part::Switches => results.switches = self.switches().await?,
+            Part::Payloads => results.payloads = self.payloads(&Peer::installed()?).await?,
+            Part::Open => results.open = self.open(&Peer::installed()?).await?,
+            Part::Readme => return Ok(()),
+        }
+        results.rounds = self.rounds;
+        results.cores = std::thread::available_parallelism()?.get();
+        Ok(())
+    }
+
     /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
     /// C C: the machine and the server are not the same from minute to minute.
     async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
@@ -333,5 +344,69 @@ impl Running {
             .buffer_unordered(50)
             .try_collect()
             .await
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A new, empty folder. Dropped, it is removed.
+    pub struct Folder(PathBuf);
+
+    impl Folder {
+        pub fn new() -> anyhow::Result<Self> {
+            let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+            std::fs::create_dir(&folder)?;
+            Ok(Self(folder))
+        }
+
+        pub fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap_or_else(|error| eprintln!("{error}"));
+        }
+    }
+
+    /// Figures of workers by their names: the first has 1 of everything, the second 2, and so on.
+    pub fn results(workers: &[&str]) -> Results {
+        let numbered = || (1..).map(f64::from).zip(workers);
+        let languages = || numbered().filter(|(_, name)| !name.contains("--"));
+        Results {
+            rounds: 3,
+            cores: 2,
+            workers: numbered()
+                .map(|(number, name)| Setting {
+                    name: (*name).to_owned(),
+                    figures: Figures {
+                        cpu_ms: number,
+                        rss_mib: number,
+                        workflows_per_second: number,
+                        p50_ms: Some(number),
+                        p99_ms: Some(number),
+                    },
+                })
+                .collect(),
+            switches: Vec::new(),
+            payloads: languages()
+                .map(|(number, name)| Payload {
+                    worker: (*name).to_owned(),
+                    bytes: vec![64, 1 << 20],
+                    cpu_ms: vec![number, 2.0 * number],
+                })
+                .collect(),
+            open: languages()
+                .map(|(number, name)| Open {
+                    worker: (*name).to_owned(),
+                    workflows: vec![100],
+                    kib_each: vec![number],
+                })
+                .collect(),
+        }
     }
 }

@@ -1,0 +1,6 @@
+//! The integration tests, linked into one binary: each binary more costs seconds and disk space.
+
+pub mod endpoint;
+pub mod promql;
+pub mod replay;
+pub mod workflow;

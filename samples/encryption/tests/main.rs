@@ -1,0 +1,9 @@
+//! The integration tests, linked into one binary: each binary more costs seconds and disk space.
+
+pub mod browser;
+pub mod codec_server;
+pub mod keys;
+pub mod plaintext;
+pub mod replay;
+pub mod starter;
+pub mod workflow;

@@ -1,0 +1,74 @@
+//! Starts the workflow inside a span of its own, with baggage, and sends that span too.
+
+use clap::Parser;
+use open_telemetry::{
+    TASK_QUEUE,
+    activities::TENANT,
+    telemetry::{OtlpArgs, Tracing},
+    workflows::{Checkout, CheckoutWorkflow},
+};
+use opentelemetry::{
+    Context, KeyValue,
+    baggage::BaggageExt,
+    trace::{FutureExt, TraceContextExt, Tracer},
+};
+use shared::{MainResult, StarterArgs, init_logs, print_result, print_started};
+use temporalio_client::WorkflowStartOptions;
+
+/// Starts `CheckoutWorkflow` and prints its result, and the id of the trace that it all is in.
+#[derive(Parser)]
+struct Args {
+    /// What is bought
+    #[arg(default_value = "apples")]
+    item: String,
+
+    /// Who buys: travels as baggage, not as input
+    #[arg(long, default_value = "acme")]
+    tenant: String,
+
+    /// How many attempts at the payment fail; three are made
+    #[arg(long, default_value_t = 0)]
+    failures: u32,
+
+    #[command(flatten)]
+    otlp: OtlpArgs,
+
+    #[command(flatten)]
+    starter: StarterArgs,
+}
+
+#[tokio::main]
+async fn main() -> MainResult {
+    let args = Args::parse();
+    init_logs()?;
+    let tracing = Tracing::start("open-telemetry-starter", &args.otlp.endpoint()?)?;
+    let ended = checkout(args, &tracing).await;
+    // Whatever came of it: a trace of what went wrong is worth the most.
+    tracing.finish();
+    ended
+}
+
+async fn checkout(args: Args, tracing: &Tracing) -> MainResult {
+    let starter = &args.starter;
+    let client = tracing.connect(&starter.connection).await?;
+    let task_queue = starter.task_queue(TASK_QUEUE)?;
+    let id = starter.workflow_id("open-telemetry")?;
+    let options = WorkflowStartOptions::new(task_queue, id).build();
+    let input = Checkout {
+        item: args.item,
+        failures: args.failures,
+    };
+    // Ends when it is dropped, at the end of this function.
+    let span = tracing.tracer().start("checkout");
+    let context =
+        Context::current_with_span(span).with_baggage([KeyValue::new(TENANT, args.tenant)]);
+    let handle = client
+        .start_workflow(CheckoutWorkflow::run, input.into(), options)
+        // What the plugin sends along is the context of the call.
+        .with_context(context.clone())
+        .await?;
+    print_started(&handle, task_queue);
+    eprintln!("trace    {}", context.span().span_context().trace_id());
+    print_result(&handle.get_result(Default::default()).await?)?;
+    Ok(())
+}

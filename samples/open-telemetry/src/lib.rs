@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+pub mod activities;
+pub mod receiver;
+mod spans;
+pub mod telemetry;
+pub mod workflows;
+
+use activities::CheckoutActivities;
+use shared::{LogFields, SizeLimit};
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::{CheckoutWorkflow, ShipmentWorkflow};
+
+/// The queue on which the server hands out this sample's tasks.
+pub const TASK_QUEUE: &str = "open-telemetry-task-queue";
+
+/// What the worker runs, for the worker binary and the tests alike. The plugin is not in here: the
+/// worker takes it from its client, and with both each span would be there twice.
+///
+/// # Errors
+/// If two workflows had the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<CheckoutWorkflow>()?
+        .register_workflow::<ShipmentWorkflow>()?
+        .register_activities(CheckoutActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
+        .build())
+}

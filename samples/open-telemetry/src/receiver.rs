@@ -1,0 +1,190 @@
+//! A collector for one reader: takes spans and metrics over OTLP and prints the spans as a tree.
+//! Only the binary `open-telemetry-collector` and the tests have it; your worker needs nothing of it.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use opentelemetry_proto::tonic::{
+    collector::{
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
+    },
+    common::v1::{KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{Span as Raw, status::StatusCode},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
+
+/// A span that has arrived.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The process that sent it.
+    pub service: String,
+    /// As it was sent.
+    pub raw: Raw,
+}
+
+impl Span {
+    /// The message of its status, if that is "error".
+    pub fn error(&self) -> Option<&str> {
+        let status = self.raw.status.as_ref();
+        let failed = status.filter(|status| status.code() == StatusCode::Error)?;
+        Some(&failed.message)
+    }
+
+    /// One of its attributes that are text.
+    pub fn attribute(&self, key: &str) -> Option<&str> {
+        text(&self.raw.attributes, key)
+    }
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn service(resource: Option<&Resource>) -> String {
+    let name = resource.and_then(|resource| text(&resource.attributes, "service.name"));
+    name.unwrap_or("?").to_owned()
+}
+
+/// What has arrived so far.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// The spans, trace by trace.
+    pub traces: BTreeMap<Vec<u8>, Vec<Span>>,
+    /// The names of the metrics.
+    pub metrics: BTreeSet<String>,
+}
+
+/// Takes what is sent; [`Receiver::subscribe`] shows it.
+#[derive(Clone, Default)]
+pub struct Receiver(watch::Sender<Received>);
+
+impl Receiver {
+    /// What has arrived, and what will.
+    pub fn subscribe(&self) -> watch::Receiver<Received> {
+        self.0.subscribe()
+    }
+
+    /// Takes out what has arrived since the last time.
+    pub fn take(&self) -> Received {
+        let mut taken = Received::default();
+        self.0.send_if_modified(|received| {
+            taken = std::mem::take(received);
+            // Nothing new has arrived, so nobody is to wake.
+            false
+        });
+        taken
+    }
+
+    /// Answers on `listener`, for as long as it is polled.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        Server::builder()
+            .add_service(TraceServiceServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self))
+            .serve_with_incoming(TcpIncoming::from(listener))
+            .await
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.send_modify(|received| {
+            for spans in request.into_inner().resource_spans {
+                let service = service(spans.resource.as_ref());
+                for raw in spans.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                    let trace = received.traces.entry(raw.trace_id.clone()).or_default();
+                    let service = service.clone();
+                    trace.push(Span { service, raw });
+                }
+            }
+        });
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let of_process = request.into_inner().resource_metrics.into_iter();
+        let scopes = of_process.flat_map(|metrics| metrics.scope_metrics);
+        let names = scopes
+            .flat_map(|scope| scope.metrics)
+            .map(|metric| metric.name);
+        self.0
+            .send_modify(|received| received.metrics.extend(names));
+        Ok(Response::new(Default::default()))
+    }
+}
+
+/// The trace's id, then a line for each span, those that it caused below it, the earlier first.
+pub fn tree(spans: &[Span]) -> String {
+    let mut spans: Vec<_> = spans.iter().collect();
+    spans.sort_by_key(|span| span.raw.start_time_unix_nano);
+    let here = |id: &[u8]| spans.iter().any(|span| span.raw.span_id == id);
+    let roots = spans.iter().filter(|span| !here(&span.raw.parent_span_id));
+    let mut tree = String::new();
+    for root in roots {
+        if tree.is_empty() {
+            let id: String = root
+                .raw
+                .trace_id
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            tree = format!("trace    {id}\n");
+        }
+        push(&mut tree, &spans, root, 1);
+    }
+    tree
+}
+
+fn push(tree: &mut String, spans: &[&Span], span: &Span, depth: usize) {
+    let raw = &span.raw;
+    let took = raw
+        .end_time_unix_nano
+        .saturating_sub(raw.start_time_unix_nano);
+    let took = Duration::from_nanos(took).as_millis();
+    let name = format!("{:1$}{2}", "", 2 * depth, raw.name);
+    let error = match span.error() {
+        None => String::new(),
+        Some("") => " error".to_owned(),
+        Some(message) => format!(" error: {message}"),
+    };
+    // Writing to a string does not fail.
+    let _ = writeln!(tree, "{name:<46} {:<15} {took:>5} ms{error}", span.service);
+    for child in spans
+        .iter()
+        .filter(|child| child.raw.parent_span_id == raw.span_id)
+    {
+        push(tree, spans, child, depth + 1);
+    }
+}

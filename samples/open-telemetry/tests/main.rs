@@ -1,0 +1,6 @@
+//! The integration tests, linked into one binary: each binary more costs seconds and disk space.
+
+pub mod otlp;
+pub mod outline;
+pub mod replay;
+pub mod workflow;

@@ -1,0 +1,178 @@
+//! The real binaries, with a collector that takes OTLP, and with none.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use crate::outline::outline;
+use anyhow::{Context, ensure};
+use open_telemetry::receiver::Receiver;
+use std::{collections::BTreeSet, process::Stdio, time::Duration};
+use testing::{TestEnv, address};
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    time::timeout,
+};
+
+fn command(binary: &str, env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary);
+    command
+        .args(["--address", address()?, "--task-queue", &env.task_queue])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("RUST_LOG", "")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+fn worker(env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
+    command(env!("CARGO_BIN_EXE_open-telemetry-worker"), env, endpoint)
+}
+
+fn starter(env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
+    command(env!("CARGO_BIN_EXE_open-telemetry-starter"), env, endpoint)
+}
+
+/// Ends it as `make` does, and returns its log.
+async fn stop(worker: Child) -> anyhow::Result<String> {
+    let pid = worker.id().context("it has ended")?.to_string();
+    Command::new("kill").arg(pid).status().await?;
+    let ended = timeout(Duration::from_secs(10), worker.wait_with_output()).await??;
+    ensure!(ended.status.success());
+    Ok(String::from_utf8(ended.stderr)?)
+}
+
+/// Two processes, one trace; and the SDK's metrics arrive too.
+#[tokio::test]
+async fn over_the_wire() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let receiver = Receiver::default();
+    let mut received = receiver.subscribe();
+    tokio::spawn(receiver.serve(listener));
+
+    let worker = worker(&env, &endpoint)?
+        .args(["--otlp-metrics", "1"])
+        .spawn()?;
+    let started = starter(&env, &endpoint)?
+        .args(["pears", "--tenant", "jane"])
+        .output()
+        .await?;
+    ensure!(started.status.success(), "{started:?}");
+    let result = "result: \"jane pays; pears by bicycle\"\n";
+    assert_eq!(String::from_utf8(started.stdout)?, result);
+    let completed = "temporal_workflow_completed";
+    let metrics = received.wait_for(|received| received.metrics.contains(completed));
+    timeout(Duration::from_secs(10), metrics).await??;
+    let log = stop(worker).await?;
+
+    let received = received.borrow_and_update().clone();
+    let (id, spans) = received.traces.first_key_value().context("no trace")?;
+    assert_eq!(received.traces.len(), 1);
+    let expected = [
+        "checkout",
+        "  StartWorkflow:CheckoutWorkflow",
+        "    RunWorkflow:CheckoutWorkflow",
+        "      StartActivity:check_stock",
+        "        RunActivity:check_stock",
+        "      StartActivity:charge",
+        "        RunActivity:charge",
+        "      StartChildWorkflow:ShipmentWorkflow",
+        "        RunWorkflow:ShipmentWorkflow",
+        "          StartActivity:book_courier",
+        "            RunActivity:book_courier",
+    ];
+    assert_eq!(outline(spans), expected);
+    let services: BTreeSet<_> = spans.iter().map(|span| span.service.as_str()).collect();
+    assert_eq!(
+        services,
+        BTreeSet::from(["open-telemetry-starter", "open-telemetry-worker"])
+    );
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(log.contains(&format!("trace_id={id}")), "{log}");
+    let stderr = String::from_utf8(started.stderr)?;
+    assert!(stderr.contains(&format!("trace    {id}\n")), "{stderr}");
+    Ok(())
+}
+
+/// No collector: work goes on as ever, and worker and starter each say so once.
+#[tokio::test]
+async fn without_collector() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    // Nobody listens on a port that was just free.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let endpoint = format!("http://{address}");
+    let worker = worker(&env, &endpoint)?
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .spawn()?;
+    let started = starter(&env, &endpoint)?.output().await?;
+    ensure!(started.status.success(), "{started:?}");
+    let said = format!("the collector at {endpoint}/ takes no spans, they are dropped: ");
+    for log in [String::from_utf8(started.stderr)?, stop(worker).await?] {
+        assert_eq!(log.matches(&said).count(), 1, "{log}");
+        assert_eq!(log.matches("WARN").count(), 1, "{log}");
+        assert!(log.contains("Connection refused"), "{log}");
+    }
+    Ok(())
+}
+
+/// Export after export of the metrics fails, and the worker says so once.
+#[tokio::test]
+async fn metrics_not_taken() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let hangs_up = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", hangs_up.local_addr()?);
+    let worker = worker(&env, &endpoint)?
+        .args(["--otlp-metrics", "1"])
+        .spawn()?;
+    for _ in 0..3 {
+        timeout(Duration::from_secs(10), hangs_up.accept()).await??;
+    }
+    let log = stop(worker).await?;
+    assert_eq!(log.matches("metric export failed").count(), 1, "{log}");
+    Ok(())
+}
+
+/// A collector that takes connections and says nothing holds nobody up for long.
+#[tokio::test]
+async fn mute_collector() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let mute = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", mute.local_addr()?);
+    let _worker = worker(&env, &endpoint)?.spawn()?;
+    let mut starter = starter(&env, &endpoint)?;
+    let started = timeout(Duration::from_secs(10), starter.output()).await??;
+    ensure!(started.status.success(), "{started:?}");
+    let log = String::from_utf8(started.stderr)?;
+    assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
+    Ok(())
+}
+
+/// An address that is none, or that would put a password into the log: one line, which does not
+/// repeat it.
+#[tokio::test]
+async fn bad_endpoint() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let from = "(OTEL_EXPORTER_OTLP_ENDPOINT, --otlp-endpoint)";
+    let no_url = format!("the collector's address is no URL like http://127.0.0.1:4317 {from}");
+    let password = format!(
+        "the collector's address has credentials in it {from}; they belong into \
+         OTEL_EXPORTER_OTLP_HEADERS"
+    );
+    let cases = [
+        ("localhost:4317", &no_url),
+        ("ftp://localhost", &no_url),
+        ("http://me:s3cret@localhost:4317", &password),
+    ];
+    for (endpoint, reason) in cases {
+        let ended = worker(&env, endpoint)?.output().await?;
+        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8(ended.stderr)?,
+            format!("Error: {reason}\n")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Recorded histories against today's code.
+
+use open_telemetry::workflows::{CheckoutWorkflow, ShipmentWorkflow};
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use testing::replay_all;
+
+/// A change that breaks workflows already running breaks this test.
+#[tokio::test]
+async fn histories_replay() -> anyhow::Result<()> {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<CheckoutWorkflow>()?
+        .register_workflow::<ShipmentWorkflow>()?
+        .build();
+    replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
+}

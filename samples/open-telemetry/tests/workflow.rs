@@ -1,0 +1,275 @@
+//! The workflows on a real server, through the `worker_options` that the binary uses, with spans
+//! in memory. `otlp.rs` has them cross a wire.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use crate::outline::outline;
+use anyhow::ensure;
+use open_telemetry::{
+    activities::TENANT,
+    receiver::Span,
+    telemetry::Tracing,
+    worker_options,
+    workflows::{Checkout, CheckoutWorkflow, ShipmentWorkflow},
+};
+use opentelemetry::{
+    Context, KeyValue,
+    baggage::BaggageExt,
+    trace::{FutureExt, Status, TraceContextExt, Tracer},
+};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
+use serde_json::{Value, json};
+use shared::describe;
+use std::collections::BTreeSet;
+use temporalio_client::{Client, WorkflowHandle};
+use temporalio_common::protos::temporal::api::enums::v1::EventType::WorkflowTaskCompleted;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use testing::{TestEnv, bad_input, event_types, with_worker};
+
+/// A client with the plugin, whose worker has it too, and the spans of both.
+struct Traced {
+    env: TestEnv,
+    tracing: Tracing,
+    spans: InMemorySpanExporter,
+}
+
+impl Traced {
+    async fn new() -> anyhow::Result<Self> {
+        let mut env = TestEnv::new().await?;
+        let spans = InMemorySpanExporter::default();
+        let tracing = Tracing::with_exporter("test", spans.clone());
+        let connection = env.client.connection().clone();
+        env.client = Client::new(connection, tracing.client_options("default"))?;
+        Ok(Self {
+            env,
+            tracing,
+            spans,
+        })
+    }
+
+    /// Starts a checkout as the starter does, inside a span and with baggage.
+    async fn checkout(
+        &self,
+        failures: u32,
+    ) -> anyhow::Result<WorkflowHandle<Client, CheckoutWorkflow>> {
+        let input = Checkout {
+            item: "apples".to_owned(),
+            failures,
+        };
+        let span = self.tracing.tracer().start("checkout");
+        let context = Context::new()
+            .with_span(span)
+            .with_baggage([KeyValue::new(TENANT, "acme")]);
+        let options = self.env.start_options();
+        let id = options.workflow_id.clone();
+        let run = CheckoutWorkflow::run;
+        let started = self.env.client.start_workflow(run, input.into(), options);
+        started.with_context(context).await?;
+        Ok(self.env.client.get_workflow_handle(id))
+    }
+
+    fn spans(&self) -> anyhow::Result<Vec<SpanData>> {
+        self.tracing.flush()?;
+        Ok(self.spans.get_finished_spans()?)
+    }
+
+    /// The one trace that there is.
+    fn outline(&self) -> anyhow::Result<Vec<String>> {
+        let spans = self.spans()?;
+        let traces: BTreeSet<_> = spans
+            .iter()
+            .map(|s| s.span_context.trace_id().to_string())
+            .collect();
+        ensure!(traces.len() == 1, "{} traces", traces.len());
+        let spans = spans.into_iter().map(|span| Span {
+            service: "test".to_owned(),
+            raw: span.into(),
+        });
+        Ok(outline(&spans.collect::<Vec<_>>()))
+    }
+}
+
+/// Every workflow task replays the workflow from its start.
+fn without_cache(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    let mut options = worker_options(task_queue)?;
+    options.max_cached_workflows = 0;
+    Ok(options)
+}
+
+const TREE: [&str; 13] = [
+    "checkout",
+    "  StartWorkflow:CheckoutWorkflow",
+    "    RunWorkflow:CheckoutWorkflow",
+    "      StartActivity:check_stock",
+    "        RunActivity:check_stock",
+    "      StartActivity:charge",
+    "        RunActivity:charge error: attempt 1 was declined",
+    "        RunActivity:charge",
+    "      StartChildWorkflow:ShipmentWorkflow",
+    "        RunWorkflow:ShipmentWorkflow",
+    "          StartActivity:book_courier",
+    "            RunActivity:book_courier",
+    "",
+];
+
+/// One trace from the starter to the last activity, each attempt a span; the baggage says who pays.
+#[tokio::test]
+async fn one_trace() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let body = async {
+        let handle = traced.checkout(1).await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(result, "acme pays; apples by bicycle");
+        Ok(())
+    };
+    traced.env.work(worker_options, body).await?;
+    assert_eq!(traced.outline()?, TREE[..12]);
+    Ok(())
+}
+
+/// Replayed at every workflow task, the workflow makes the same spans, each once.
+#[tokio::test]
+async fn replay_adds_none() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let body = async {
+        let handle = traced.checkout(1).await?;
+        handle.get_result(Default::default()).await?;
+        let mut tasks = event_types(&handle).await?;
+        tasks.retain(|event| *event == WorkflowTaskCompleted);
+        ensure!(tasks.len() > 2, "nothing was replayed");
+        Ok(())
+    };
+    traced.env.work(without_cache, body).await?;
+    assert_eq!(traced.outline()?, TREE[..12]);
+    let spans = traced.spans()?;
+    let ids: BTreeSet<_> = spans
+        .iter()
+        .map(|s| s.span_context.span_id().to_string())
+        .collect();
+    assert_eq!(ids.len(), spans.len());
+    Ok(())
+}
+
+/// A workflow that another client started is a trace of its own, one even if replayed; it has no
+/// baggage.
+#[tokio::test]
+async fn started_elsewhere() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let elsewhere = TestEnv {
+        task_queue: traced.env.task_queue.clone(),
+        ..TestEnv::new().await?
+    };
+    let body = async {
+        let input = [json!({"item": "apples"})];
+        let handle = elsewhere
+            .start_json::<CheckoutWorkflow>("CheckoutWorkflow", &input)
+            .await?;
+        let result = handle.get_result(Default::default()).await?;
+        assert_eq!(result, "nobody pays; apples by bicycle");
+        Ok(())
+    };
+    traced.env.work(without_cache, body).await?;
+    assert_eq!(traced.outline()?[0], "RunWorkflow:CheckoutWorkflow");
+    Ok(())
+}
+
+/// Whatever failed has status error, with the failure's message where it came from; and nothing
+/// else that the failure holds.
+#[tokio::test]
+async fn failed() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let body = async {
+        let handle = traced.checkout(3).await?;
+        let failed = handle.get_result(Default::default()).await;
+        let reason = "workflow failed: activity charge failed: attempt 3 was declined (Declined)";
+        assert_eq!(describe(&failed.expect_err("failed")), reason);
+        Ok(())
+    };
+    traced.env.work(worker_options, body).await?;
+    let expected = [
+        "checkout",
+        "  StartWorkflow:CheckoutWorkflow",
+        "    RunWorkflow:CheckoutWorkflow error",
+        "      StartActivity:check_stock",
+        "        RunActivity:check_stock",
+        "      StartActivity:charge error",
+        "        RunActivity:charge error: attempt 1 was declined",
+        "        RunActivity:charge error: attempt 2 was declined",
+        "        RunActivity:charge error: attempt 3 was declined",
+    ];
+    assert_eq!(traced.outline()?, expected);
+    for span in traced.spans()? {
+        assert!(span.events.is_empty(), "{span:?}");
+    }
+    Ok(())
+}
+
+/// Cancelled before a worker has seen it, the workflow ends CANCELED, and its span says error.
+#[tokio::test]
+async fn ends_cancelled() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let handle = traced.checkout(0).await?;
+    traced.env.ends_cancelled(&handle, worker_options).await?;
+    let spans = traced.spans()?;
+    let errors = spans.iter().filter(|span| span.status != Status::Unset);
+    let mut names: Vec<_> = errors.map(|span| span.name.as_ref()).collect();
+    names.sort();
+    let expected = ["RunWorkflow:CheckoutWorkflow", "StartActivity:check_stock"];
+    assert_eq!(names, expected);
+    Ok(())
+}
+
+/// Bad input fails either workflow at once, and is in no span.
+#[tokio::test]
+async fn refuses_bad_input() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let body = async {
+        let cases: [(Value, &str); 3] = [
+            (
+                json!("s3cret"),
+                "invalid type: string \"s3cret\", expected struct Checkout",
+            ),
+            (json!({"failures": 1}), "missing field `item`"),
+            (
+                json!({"item": "apples", "failures": -1}),
+                "`failures`: invalid value: integer `-1`, expected u32",
+            ),
+        ];
+        for (input, reason) in cases {
+            let handle = traced
+                .env
+                .start_json::<CheckoutWorkflow>("CheckoutWorkflow", &[input])
+                .await?;
+            assert_eq!(bad_input(&handle).await?, reason);
+        }
+        let handle = traced
+            .env
+            .start_json::<ShipmentWorkflow>("ShipmentWorkflow", &[json!(7)])
+            .await?;
+        let reason = "invalid type: integer `7`, expected a string";
+        assert_eq!(bad_input(&handle).await?, reason);
+        Ok(())
+    };
+    traced.env.work(worker_options, body).await?;
+    let spans = traced.spans()?;
+    assert_eq!(
+        spans
+            .iter()
+            .filter(|s| s.name.starts_with("RunWorkflow"))
+            .count(),
+        4
+    );
+    assert!(!format!("{spans:?}").contains("s3cret"));
+    Ok(())
+}
+
+/// A checkout whose shipment's id would be too long fails before anything is charged.
+#[tokio::test]
+async fn shipment_id_fits() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let apples = [json!({"item": "apples"})];
+        env.checks_child_id::<CheckoutWorkflow>("CheckoutWorkflow", &apples, "-shipment")
+            .await
+    })
+    .await
+}

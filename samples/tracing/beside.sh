@@ -1,7 +1,0 @@
-# shellcheck shell=bash
-# What `make run-tracing` and `make worker-tracing` bring along, read by shared/scripts/sample: a
-# collector that prints the traces, unless there is one.
-
-if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ] && ! listens 127.0.0.1 4317; then
-    beside collector
-fi

@@ -1,0 +1,111 @@
+//! `make new-sample`: the skeleton of a sample, made from hello.
+
+use crate::{
+    files::{files, read},
+    manifest::table,
+};
+use anyhow::{Context, ensure};
+use regex::Regex;
+use std::{fs, path::Path};
+use toml_edit::DocumentMut;
+
+const README: &str = include_str!("../template/sample.md");
+
+/// What hello has beside a sample's usual files: its tests of the platform.
+const ONLY_HELLO: [&str; 5] = [
+    "README.md",
+    "tests/messages.rs",
+    "tests/poison.rs",
+    "tests/survives.rs",
+    "tests/waiting.rs",
+];
+
+/// Makes the sample `name` in `dir`: hello by another name, with a README to be filled in.
+///
+/// # Errors
+/// If `dir` is there already, or something cannot be read or written.
+pub fn create(root: &Path, name: &str, dir: &Path) -> anyhow::Result<()> {
+    ensure!(!dir.exists(), "{} is there already", dir.display());
+    let hello = root.join("samples/hello");
+    let names = Names::new(name)?;
+    for file in files(&hello)? {
+        let path = file.strip_prefix(&hello)?;
+        if ONLY_HELLO.iter().any(|only| path == Path::new(only)) {
+            continue;
+        }
+        let text = match path.to_str() {
+            Some("Cargo.toml") => manifest(&read(&file)?)?,
+            _ => read(&file)?,
+        };
+        let to = dir.join(names.text(path.to_str().context("a path that is not UTF-8")?));
+        put(&to, &names.text(&without_modules(&text)))?;
+    }
+    put(&dir.join("README.md"), &names.text(README))?;
+    eprintln!("created  {}", dir.display());
+    eprintln!("next     make test-{name} && make run-{name}; then .github/CONTRIBUTING.md");
+    Ok(())
+}
+
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    let parent = path.parent().context("a file is in a folder")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A description to be written, and no development dependencies of the tests that stay behind.
+fn manifest(text: &str) -> anyhow::Result<String> {
+    let mut manifest: DocumentMut = text.parse()?;
+    let package = manifest["package"].as_table_mut().context("no package")?;
+    package.remove("metadata");
+    package["description"] = toml_edit::value("What this pattern does, in one line.");
+    manifest["dev-dependencies"]
+        .as_table_mut()
+        .context("no dev-dependencies")?
+        .remove("tokio");
+    manifest["lints"] = table(&manifest["lints"]);
+    Ok(manifest.to_string())
+}
+
+/// Without the modules of these tests in `tests/main.rs`.
+fn without_modules(text: &str) -> String {
+    let left = |line: &&str| {
+        let module = line
+            .strip_prefix("pub mod ")
+            .and_then(|line| line.strip_suffix(';'));
+        module.is_none_or(|module| !ONLY_HELLO.contains(&&*format!("tests/{module}.rs")))
+    };
+    let lines: Vec<&str> = text.split('\n').filter(left).collect();
+    lines.join("\n")
+}
+
+/// The rules that lead from hello's names to those of the sample.
+struct Names(Vec<(Regex, String)>);
+
+impl Names {
+    fn new(name: &str) -> anyhow::Result<Self> {
+        let capital = |word: &str| {
+            let mut letters = word.chars();
+            let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+            first.into_iter().chain(letters).collect::<String>()
+        };
+        let camel: String = name.split('-').map(capital).collect();
+        let title = capital(&name.replace('-', " "));
+        let rules = [
+            (r"\bHello(Workflow|Activities)\b", format!("{camel}${{1}}")),
+            ("^# Hello\n", format!("# {title}\n")),
+            (r"\bhello::", format!("{}::", name.replace('-', "_"))),
+            (r"\bhello\b", name.to_owned()),
+        ];
+        let rules = rules
+            .into_iter()
+            .map(|(rule, with)| Ok((Regex::new(rule)?, with)));
+        Ok(Self(rules.collect::<anyhow::Result<_>>()?))
+    }
+
+    fn text(&self, text: &str) -> String {
+        let Self(rules) = self;
+        rules.iter().fold(text.to_owned(), |text, (rule, with)| {
+            rule.replace_all(&text, with.as_str()).into_owned()
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The skeleton of a sample.
+
+use crate::common::{outside, root};
+use anyhow::{Context, ensure};
+use std::{path::Path, process::Output};
+use walkdir::WalkDir;
+
+/// As `make new-sample` does, but from the binary at hand, and into `dir`.
+fn new_sample(name: &str, dir: &Path) -> std::io::Result<Output> {
+    outside(env!("CARGO_BIN_EXE_new-project"), &root())
+        .arg("sample")
+        .env("NAME", name)
+        .env("DIR", dir)
+        .output()
+}
+
+/// It has every file of a sample, under its own name, and nothing of hello's tests of the platform.
+#[test]
+fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path().join("zed-two");
+    let made = new_sample("zed-two", &dir)?;
+    let said = String::from_utf8(made.stderr)?;
+    ensure!(made.status.success(), "{said}");
+    let mut files = Vec::new();
+    for entry in WalkDir::new(&dir).sort_by_file_name() {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let text = std::fs::read_to_string(entry.path())?;
+            let path = entry.path().strip_prefix(&dir)?;
+            let path = path.to_str().context("UTF-8")?.to_owned();
+            // The greeting itself may stay.
+            let left = text.lines().find(|line| {
+                line.contains("hello") || line.contains("HelloW") || line.contains("HelloA")
+            });
+            ensure!(left.is_none(), "{path} has {left:?}");
+            files.push(path);
+        }
+    }
+    assert_eq!(
+        files,
+        [
+            "Cargo.toml",
+            "README.md",
+            "src/activities.rs",
+            "src/bin/starter.rs",
+            "src/bin/worker.rs",
+            "src/lib.rs",
+            "src/workflows.rs",
+            "tests/histories/ZedTwoWorkflow.json",
+            "tests/load.json",
+            "tests/main.rs",
+            "tests/replay.rs",
+            "tests/workflow.rs",
+        ]
+    );
+    let modules = std::fs::read_to_string(dir.join("tests/main.rs"))?;
+    ensure!(
+        modules.ends_with("\n\npub mod replay;\npub mod workflow;\n"),
+        "{modules}"
+    );
+    Ok(())
+}
+
+/// No name, one that is no pattern's, a sample that is there: one line, and nothing is written.
+#[test]
+fn a_skeleton_says_why_it_cannot_be_made() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let there = folder.path().join("there");
+    std::fs::create_dir(&there)?;
+    let new = folder.path().join("new");
+    for (name, dir, why) in [
+        ("", &new, "usage: make new-sample NAME=<pattern>"),
+        ("Zed", &new, "NAME cannot be `Zed`"),
+        ("zed_two", &new, "NAME cannot be `zed_two`"),
+        ("tokio", &new, "a dependency has that name"),
+        ("zed-two", &there, "is there already"),
+    ] {
+        let refused = new_sample(name, dir)?;
+        let said = String::from_utf8(refused.stderr)?;
+        ensure!(!refused.status.success(), "{name} was made");
+        ensure!(said.starts_with("Error: ") && said.contains(why), "{said}");
+        ensure!(said.lines().count() == 1, "{said}");
+        ensure!(!new.exists(), "something was written for {name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The samples and the loads that their workers must bear, for `make soak` and for the tests.
+
+#![warn(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::Context;
+use futures::TryStreamExt;
+use payload_codec::EncryptionArgs;
+use std::{collections::BTreeMap, path::Path};
+use temporalio_client::WorkflowExecutionStatus;
+use temporalio_common::data_converters::{
+    DataConverter, DefaultFailureConverter, PayloadConverter,
+};
+use testing::{connect_to, root, survive::Scene};
+
+/// A sample that has a `tests/load.json`.
+pub struct Sample {
+    /// Name of its folder.
+    pub name: String,
+    /// Its load, and its worker.
+    pub scene: Scene,
+}
+
+impl Sample {
+    /// All samples, by name. Their worker binaries are in the folder `binaries`; the client goes to
+    /// `server`, the workers to `address`.
+    ///
+    /// # Errors
+    /// If a load cannot be read, or the server is not there.
+    pub async fn all(binaries: &Path, server: &str, address: &str) -> anyhow::Result<Vec<Self>> {
+        let mut samples = Vec::new();
+        for entry in std::fs::read_dir(root().join("samples"))? {
+            let entry = entry?;
+            let Ok(load) = std::fs::read_to_string(entry.path().join("tests/load.json")) else {
+                continue;
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let binary = binaries.join(format!("{name}-worker"));
+            let scene = Scene::new(binary, &load, server, address).await;
+            let mut scene = scene.with_context(|| name.clone())?;
+            if scene.load.encrypted {
+                scene.client = connect_to(server, encrypting()?).await?;
+            }
+            samples.push(Self { name, scene });
+        }
+        samples.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(samples)
+    }
+
+    /// Counts what was done more than once: executions of the workflow of one id, entries of one key.
+    ///
+    /// # Errors
+    /// If the server does not list its workflows, or the ledger cannot be read.
+    pub async fn duplicates(&self) -> anyhow::Result<usize> {
+        let query = format!("TaskQueue = '{}'", self.scene.task_queue);
+        let mut workflows = self.scene.client.list_workflows(query, Default::default());
+        let mut executions = BTreeMap::<String, usize>::new();
+        while let Some(workflow) = workflows.try_next().await? {
+            // One execution, in as many runs as it takes.
+            if workflow.status() != WorkflowExecutionStatus::ContinuedAsNew {
+                *executions.entry(workflow.id().to_owned()).or_default() += 1;
+            }
+        }
+        // Not those of children, of which some are made to fail and to be tried again.
+        let ours = |id: &str| id.strip_prefix("soak-").is_some_and(is_number);
+        let twice = executions.iter().filter(|(id, _)| ours(id));
+        let twice = twice.map(|(_, executions)| executions - 1).sum::<usize>();
+        Ok(twice + self.scene.done_again()?.len())
+    }
+}
+
+/// With the development key, as the worker of such a sample has it by default.
+fn encrypting() -> anyhow::Result<DataConverter> {
+    Ok(DataConverter::new(
+        PayloadConverter::default(),
+        DefaultFailureConverter::default(),
+        EncryptionArgs::default().codec()?,
+    ))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,45 @@
+//! The workers of all samples, killed side by side: what each sample's `tests/load.json` says must
+//! come true nevertheless.
+
+#![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::{Context, ensure};
+use soak::Sample;
+use std::time::Duration;
+use testing::{address, binaries};
+use tokio::{task::JoinSet, time::timeout};
+
+/// How many workflows each worker has when it is killed. All workers share one server and the cores
+/// of one machine.
+const WORKFLOWS: usize = 12;
+
+/// The longest that one worker and its successor may take.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Each worker is killed at a random moment and another takes over: every workflow ends as its load
+/// says, and no side effect happens twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers() -> anyhow::Result<()> {
+    let server = address()?;
+    let mut killed = JoinSet::new();
+    for mut sample in Sample::all(&binaries()?, server, server).await? {
+        sample.scene.load.workflows = sample.scene.load.workflows.min(WORKFLOWS);
+        killed.spawn(async move {
+            let survived = timeout(TIMEOUT, sample.scene.killed_worker()).await;
+            let survived = survived
+                .context("took too long")
+                .and_then(|survived| survived);
+            survived.with_context(|| sample.name)
+        });
+    }
+    ensure!(!killed.is_empty(), "no sample has a tests/load.json");
+    let mut failures = Vec::new();
+    while let Some(survived) = killed.join_next().await {
+        if let Err(error) = survived? {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}

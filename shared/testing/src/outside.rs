@@ -1,0 +1,68 @@
+//! Commands as a user's shell runs them, and what they build.
+
+#![cfg(unix)]
+#![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
+
+use super::root;
+use anyhow::{Context, ensure};
+use std::{path::PathBuf, process::Command, sync::Once};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Returns a command without the variables that cargo and make set for their own children: build
+/// scripts watch cargo's, so another cargo would build the SDK again. Ctrl-C ends the command unless it
+/// decides otherwise.
+pub fn outside(program: &str) -> Command {
+    catch_interrupts();
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let theirs = ["CARGO", "MAKE", "MFLAGS", "OUT_DIR", "RUST_", "TEMPORAL_"];
+        let kept = [
+            "CARGO_HOME",
+            "CARGO_INCREMENTAL",
+            "CARGO_TARGET_DIR",
+            "TEMPORAL_CLI",
+        ];
+        if theirs.iter().any(|theirs| name.starts_with(theirs)) && !kept.contains(&&*name) {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
+/// Builds the binaries of the workspace, unless they are up to date, and returns their folder.
+///
+/// # Errors
+/// If one does not build.
+pub fn binaries() -> anyhow::Result<PathBuf> {
+    let mut build = outside("cargo");
+    build.args(["build", "--workspace", "--bins", "--quiet"]);
+    let status = build.current_dir(root()).status();
+    let status = status.context("cannot run cargo")?;
+    ensure!(status.success(), "the binaries do not build");
+    // A test is in `deps`, the binaries beside that.
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(|deps| deps.parent());
+    Ok(folder.context("a test in no folder")?.to_owned())
+}
+
+/// Lets Ctrl-C reach the programs that this process starts, even if this process was started to ignore it,
+/// as a shell starts jobs in the background. A program inherits an ignored signal, and a shell cannot
+/// trap one; but a signal with a handler goes back to its default in every program that is started.
+fn catch_interrupts() {
+    static CAUGHT: Once = Once::new();
+    CAUGHT.call_once(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        let mut interrupt = {
+            let _inside = runtime.enter();
+            signal(SignalKind::interrupt()).expect("a handler for Ctrl-C")
+        };
+        std::thread::spawn(move || {
+            runtime.block_on(interrupt.recv());
+            std::process::exit(130);
+        });
+    });
+}

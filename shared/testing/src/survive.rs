@@ -1,0 +1,466 @@
+//! What production does to a worker: kills it, cuts it off, takes its server away, replaces it.
+//!
+//! It happens to a sample's real worker binary, under the load of its `tests/load.json`.
+
+use super::{Case, Load, connect_to, events, root};
+use anyhow::{Context, bail, ensure};
+use futures::future::try_join_all;
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use temporalio_client::{Client, UntypedWorkflow};
+use temporalio_common::data_converters::DataConverter;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    sync::watch,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+/// How long a load may take to end, whatever happens to it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long it takes until all workflows of a load are started.
+const ARRIVALS: Duration = Duration::from_secs(1);
+
+/// A worker binary that runs, and is killed when this is dropped.
+pub struct WorkerProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl WorkerProcess {
+    /// Starts `binary`, with its log in a file.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(
+        binary: impl AsRef<Path>,
+        address: &str,
+        task_queue: &str,
+        args: &[impl AsRef<OsStr>],
+    ) -> anyhow::Result<Self> {
+        let binary = binary.as_ref();
+        let log = std::env::temp_dir().join(format!("{task_queue}-{}.log", Uuid::new_v4()));
+        let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
+        let mut command = Command::new(binary);
+        command
+            .args(["--address", address, "--task-queue", task_queue])
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot run {binary:?}"))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits until it polls.
+    ///
+    /// # Errors
+    /// If it ends instead.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        while !self.log()?.contains("worker started") {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the worker has ended, {status}: {}", self.log()?);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it had ended by itself, which it is never to do.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the worker has ended by itself, {status}: {}", self.log()?);
+        }
+        Ok(self.child.kill().await?)
+    }
+
+    /// What the server knows it by begins with this.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn identity(&self) -> anyhow::Result<String> {
+        let pid = self.child.id().context("the worker has ended by itself")?;
+        Ok(format!("{pid}@"))
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If there is nothing to send it to.
+    pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        let pid = self.child.id().context("the worker has ended by itself")?;
+        let kill = Command::new("kill").arg(pid.to_string()).status().await?;
+        ensure!(kill.success(), "kill: {kill}");
+        Ok(timeout(PATIENCE, self.child.wait()).await??)
+    }
+
+    /// What it has logged.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // It is one of a test's many, and there is nobody to tell.
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// A development server with a file for its database, which outlives it.
+pub struct ServerProcess {
+    child: Child,
+    port: u16,
+    database: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts it on a free port, and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn start() -> anyhow::Result<Self> {
+        // Below the range that systems hand out by themselves, or it could be gone at the restart.
+        let port = loop {
+            let port = 20000 + Uuid::new_v4().as_fields().1 % 10000;
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+                break port;
+            }
+        };
+        let database = std::env::temp_dir().join(format!("{}.db", Uuid::new_v4()));
+        let child = Self::spawn(port, &database)?;
+        let server = Self {
+            child,
+            port,
+            database,
+        };
+        server.answers().await?;
+        Ok(server)
+    }
+
+    fn spawn(port: u16, database: &Path) -> anyhow::Result<Child> {
+        let script = root().join("shared/scripts/server");
+        Command::new(&script)
+            .arg("run")
+            .arg(port.to_string())
+            .arg(database)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {script:?}"))
+    }
+
+    async fn answers(&self) -> anyhow::Result<()> {
+        let answers = async {
+            while connect_to(&self.address(), DataConverter::default())
+                .await
+                .is_err()
+            {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, answers)
+            .await
+            .context("the server does not answer")
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`, and starts it again on the same port with the same database after `pause`.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub async fn kill_and_restart(&mut self, pause: Duration) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        sleep(pause).await;
+        self.child = Self::spawn(self.port, &self.database)?;
+        self.answers().await
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        for end in ["", "-journal", "-shm", "-wal"] {
+            let mut file = self.database.clone().into_os_string();
+            file.push(end);
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// A network that can be cut: passes on what comes to its port, until told not to.
+pub struct Network {
+    address: SocketAddr,
+    cut: watch::Sender<bool>,
+}
+
+impl Network {
+    /// To the server at `target`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn to(target: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (cut, is_cut) = watch::channel(false);
+        let target = target.to_owned();
+        tokio::spawn(async move {
+            loop {
+                let mut until_whole = is_cut.clone();
+                // Cut: who connects gets no answer, not even a refusal.
+                if until_whole.wait_for(|cut| !cut).await.is_err() {
+                    return;
+                }
+                let Ok((mut client, _)) = listener.accept().await else {
+                    return;
+                };
+                let (target, mut until_cut) = (target.clone(), is_cut.clone());
+                tokio::spawn(async move {
+                    let pass = async {
+                        let mut server = TcpStream::connect(target).await?;
+                        copy_bidirectional(&mut client, &mut server).await
+                    };
+                    tokio::select! {
+                        _ = pass => {}
+                        _ = until_cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { address, cut })
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Cuts it: connections break, and new ones get no answer.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Makes it whole again.
+    pub fn mend(&self) {
+        self.cut.send_replace(false);
+    }
+}
+
+/// The file in which a worker's side effects leave a line each: a key, a tab, what was done.
+pub struct Ledger(PathBuf);
+
+impl Ledger {
+    /// One that is empty as yet.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create() -> anyhow::Result<Self> {
+        let file = std::env::temp_dir().join(format!("{}.ledger", Uuid::new_v4()));
+        File::create(&file).with_context(|| format!("cannot write {file:?}"))?;
+        Ok(Self(file))
+    }
+
+    /// The keys of what was done, in order; one that is there twice was done twice.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn keys(&self) -> anyhow::Result<Vec<String>> {
+        let lines = std::fs::read_to_string(&self.0)?;
+        let key = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+        Ok(lines.lines().map(key).collect())
+    }
+
+    /// What a worker is told so that it writes here.
+    pub fn args(&self) -> [String; 2] {
+        ["--ledger".to_owned(), self.0.display().to_string()]
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A load on a task queue of its own, and the worker that has to bear it.
+pub struct Scene {
+    /// The client that starts the load. Replace it if the workers encrypt their payloads.
+    pub client: Client,
+    /// What it starts.
+    pub load: Load,
+    /// On which nobody else works.
+    pub task_queue: String,
+    ledger: Option<Ledger>,
+    binary: PathBuf,
+    /// Where the worker finds the server.
+    address: String,
+}
+
+impl Scene {
+    /// For the worker `binary` and the `load.json` of its sample: the client goes to `server`, the
+    /// worker to `address`.
+    ///
+    /// # Errors
+    /// If the load is none, or the server not there.
+    pub async fn new(
+        binary: impl Into<PathBuf>,
+        load: &str,
+        server: &str,
+        address: &str,
+    ) -> anyhow::Result<Self> {
+        let mut load = Load::parse(load)?;
+        let ledger = load.ledger.then(Ledger::create).transpose()?;
+        load.worker_args
+            .extend(ledger.iter().flat_map(Ledger::args));
+        Ok(Self {
+            client: connect_to(server, DataConverter::default()).await?,
+            binary: binary.into(),
+            load,
+            address: address.to_owned(),
+            task_queue: format!("survives-{}", Uuid::new_v4()),
+            ledger,
+        })
+    }
+
+    /// Another worker, which polls already.
+    ///
+    /// # Errors
+    /// As [`WorkerProcess::start`] and [`WorkerProcess::ready`].
+    pub async fn worker(&self) -> anyhow::Result<WorkerProcess> {
+        let args = &self.load.worker_args;
+        let mut worker = WorkerProcess::start(&self.binary, &self.address, &self.task_queue, args)?;
+        timeout(PATIENCE, worker.ready())
+            .await
+            .with_context(|| format!("{:?} does not start", self.binary))??;
+        Ok(worker)
+    }
+
+    /// Kills a worker at a random moment and lets another take over: every workflow must end as it
+    /// should.
+    ///
+    /// # Errors
+    /// As [`Scene::worker`] and [`Scene::play`].
+    pub async fn killed_worker(&self) -> anyhow::Result<()> {
+        let mut first = self.worker().await?;
+        let second = self.play(async {
+            moment().await;
+            first.kill().await?;
+            self.worker().await
+        });
+        second.await?.kill().await
+    }
+
+    /// Starts the workflows of the load one after the other while `disaster` happens, then waits for
+    /// every end.
+    ///
+    /// # Errors
+    /// If one ends otherwise than it should, or not within 90 seconds; if the ledger has a key twice;
+    /// and those of `disaster`.
+    pub async fn play<T>(
+        &self,
+        disaster: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let started = u32::try_from(self.load.workflows)?;
+        let workflow = async |(number, case): (usize, &Case)| {
+            // One disaster takes nobody all of the attempts that it has, the last one at most.
+            let case = Case {
+                or_fails: case.last_lost.clone(),
+                ..case.clone()
+            };
+            sleep(ARRIVALS * u32::try_from(number)? / started).await;
+            let id = self.workflow_id(number);
+            timeout(PATIENCE, case.run(&self.client, &self.task_queue, &id))
+                .await
+                .with_context(|| format!("{} {id} has not ended", case.workflow))?
+        };
+        let cases = self.load.cases.iter().cycle().take(self.load.workflows);
+        let workflows = try_join_all(cases.enumerate().map(workflow));
+        let (outcome, _) = futures::future::try_join(disaster, workflows).await?;
+        let again = self.done_again()?;
+        ensure!(again.is_empty(), "done more than once: {again:?}");
+        Ok(outcome)
+    }
+
+    /// The keys of the ledger, if there is one, beyond the first of each.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn done_again(&self) -> anyhow::Result<Vec<String>> {
+        let mut keys = self.ledger.as_ref().map_or(Ok(Vec::new()), Ledger::keys)?;
+        let mut once = BTreeSet::new();
+        keys.retain(|key| !once.insert(key.clone()));
+        Ok(keys)
+    }
+
+    /// The history of each workflow of the load.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub async fn histories(&self) -> anyhow::Result<Vec<Vec<HistoryEvent>>> {
+        let history = async |number| {
+            let id = self.workflow_id(number);
+            events(&self.client.get_workflow_handle::<UntypedWorkflow>(id)).await
+        };
+        try_join_all((0..self.load.workflows).map(history)).await
+    }
+
+    /// Where the side effects are, for a load that has any.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn ledger(&self) -> anyhow::Result<&Ledger> {
+        self.ledger.as_ref().context("a load without a ledger")
+    }
+
+    fn workflow_id(&self, number: usize) -> String {
+        format!("{}-{number}", self.task_queue)
+    }
+}
+
+/// A random moment while a load of the usual size comes in, never one at its very edges.
+pub async fn moment() {
+    let part = u64::from(Uuid::new_v4().as_bytes()[0]) % 64;
+    sleep(Duration::from_millis(200 + 8 * part)).await;
+}
+
+/// Kills the worker `binary` under the load of its sample; see [`Scene::killed_worker`]. The client
+/// that starts the load has `data_converter`.
+///
+/// # Errors
+/// As [`Scene::new`] and [`Scene::killed_worker`].
+pub async fn killed_worker(
+    binary: impl Into<PathBuf>,
+    load: &str,
+    data_converter: DataConverter,
+) -> anyhow::Result<()> {
+    let server = super::address()?;
+    let mut scene = Scene::new(binary, load, server, server).await?;
+    scene.client = connect_to(server, data_converter).await?;
+    scene.killed_worker().await
+}

@@ -1,0 +1,318 @@
+//! Every command in a README is run, and what it prints is compared with what the README says.
+//!
+//! In a block marked `console`, a line after `$ ` is a command and the lines after it are what it
+//! prints, stdout and stderr together. `...` stands for any lines, and `^C` as the last line ends
+//! a command that would go on. What differs from run to run (ids, ports, times) is masked on both
+//! sides.
+
+#![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
+
+use crate::alone;
+use anyhow::{Context, bail, ensure};
+use regex::Regex;
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Mutex, mpsc},
+    time::{Duration, Instant},
+};
+use testing::{binaries, outside, root};
+
+/// A command that takes longer is stuck: everything is built before the first one runs.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What every sample's README tells, in this order.
+const SECTIONS: [&str; 7] = [
+    "What it shows",
+    "Run it",
+    "Break it",
+    "How it works",
+    "In production",
+    "Take it",
+    "See also",
+];
+
+/// The patterns, by their folders.
+fn patterns() -> anyhow::Result<Vec<String>> {
+    let mut patterns = Vec::new();
+    for entry in std::fs::read_dir(root().join("samples"))? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            patterns.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    patterns.sort();
+    ensure!(!patterns.is_empty(), "there are no samples");
+    Ok(patterns)
+}
+
+struct Step {
+    line: usize,
+    command: String,
+    expected: Vec<String>,
+}
+
+fn steps(markdown: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for (number, line) in markdown.lines().enumerate() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            _ if !inside => {}
+            line => match line.strip_prefix("$ ") {
+                Some(command) => steps.push(Step {
+                    line: number + 1,
+                    command: command.to_owned(),
+                    expected: Vec::new(),
+                }),
+                None => {
+                    if let Some(step) = steps.last_mut() {
+                        step.expected.push(line.to_owned());
+                    }
+                }
+            },
+        }
+    }
+    steps
+}
+
+fn mask(line: &str) -> String {
+    let masks = [
+        (r"-[0-9a-f]{8}\b", "-<id>"),
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "<run id>",
+        ),
+        (r"\b[0-9a-f]{32}\b", "<trace id>"),
+        (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<time>"),
+        (r" +[0-9.]+ ?m?s\b", " <duration>"),
+        (r"failed \d+ times", "failed <n> times"),
+        (r"Makefile:\d+", "Makefile:<line>"),
+        (r"(src/\w+\.rs):\d+", "$1:<line>"),
+        (r"(localhost|127\.0\.0\.1):\d+", "<address>"),
+        (r"^server   .*", "server"),
+    ];
+    masks
+        .iter()
+        .fold(line.trim_end().to_owned(), |line, (pattern, name)| {
+            Regex::new(pattern)
+                .expect("a valid mask")
+                .replace_all(&line, *name)
+                .into_owned()
+        })
+}
+
+/// Whether `expected`, in which `...` stands for any lines, describes the whole of `actual`.
+fn matches(expected: &[String], actual: &[String]) -> bool {
+    match expected.split_first() {
+        None => actual.is_empty(),
+        Some((first, rest)) if first == "..." => {
+            (0..=actual.len()).any(|skipped| matches(rest, &actual[skipped..]))
+        }
+        Some((first, rest)) => actual
+            .split_first()
+            .is_some_and(|(line, more)| mask(first) == mask(line) && matches(rest, more)),
+    }
+}
+
+fn run(step: &Step, address: &str) -> anyhow::Result<()> {
+    let interrupted = step.expected.last().is_some_and(|line| line == "^C");
+    let expected = &step.expected[..step.expected.len() - usize::from(interrupted)];
+    let mut command = outside("sh");
+    let mut child = command
+        .args(["-c", &format!("exec 2>&1; {}", step.command)])
+        .current_dir(root())
+        .env("TEMPORAL_ADDRESS", address)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let group = format!("-{}", child.id());
+    let kill = |signal: &str| {
+        Command::new("kill")
+            .args(["-s", signal, "--", &group])
+            .status()
+    };
+
+    let (sender, lines) = mpsc::channel();
+    let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    std::thread::spawn(move || {
+        stdout
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|l| sender.send(l))
+    });
+    let (deadline, mut actual) = (Instant::now() + PATIENCE, Vec::new());
+    let building = Regex::new(r"^ +(Compiling|Finished|Blocking) ").expect("valid");
+    let matched = loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) if building.is_match(&line) => {}
+            Ok(line) => actual.push(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break matches(expected, &actual),
+            Err(mpsc::RecvTimeoutError::Timeout) => break false,
+        }
+        if interrupted && matches(expected, &actual) {
+            break true;
+        }
+    };
+    if interrupted || !matched {
+        kill("INT")?;
+        // Its output ends with the last of its processes.
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let wait = || lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        while let Err(mpsc::RecvTimeoutError::Timeout) | Ok(_) = wait() {
+            if Instant::now() >= deadline {
+                kill("KILL")?;
+                bail!("`{}` does not end by Ctrl-C", step.command);
+            }
+        }
+    }
+    child.wait()?;
+    ensure!(
+        matched,
+        "line {}: `{}` should print\n{}\nand printed\n{}",
+        step.line,
+        step.command,
+        expected.join("\n"),
+        actual.join("\n"),
+    );
+    Ok(())
+}
+
+/// Runs all commands of one README, in their order.
+fn check(readme: &Path, address: &str) -> anyhow::Result<()> {
+    let markdown = std::fs::read_to_string(readme)?;
+    let steps = steps(&markdown);
+    ensure!(!steps.is_empty(), "{} shows no command", readme.display());
+    for step in &steps {
+        run(step, address).with_context(|| format!("{}", readme.display()))?;
+    }
+    Ok(())
+}
+
+/// Commands print what the READMEs say that they print.
+#[test]
+fn commands_print_what_is_documented() -> anyhow::Result<()> {
+    let _alone = alone();
+    binaries()?;
+    let address = testing::address()?;
+    let mut readmes = vec![root().join("README.md")];
+    for pattern in patterns()? {
+        readmes.push(root().join("samples").join(pattern).join("README.md"));
+    }
+    let (queue, failures) = (Mutex::new(readmes.into_iter()), Mutex::new(Vec::new()));
+    // Most of a command's time is waiting for others, so a few go side by side.
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").next();
+                    let Some(readme) = next else { return };
+                    if let Err(error) = check(&readme, address) {
+                        failures
+                            .lock()
+                            .expect("no panic")
+                            .push(format!("{error:#}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner()?;
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
+}
+
+/// Every sample has the same files, and its README the same sections in the same order.
+#[test]
+fn samples_are_alike() -> anyhow::Result<()> {
+    let files = [
+        "Cargo.toml",
+        "README.md",
+        "src/lib.rs",
+        "src/workflows.rs",
+        "src/bin/worker.rs",
+        "src/bin/starter.rs",
+        "tests/workflow.rs",
+        "tests/replay.rs",
+    ];
+    for pattern in patterns()? {
+        let folder = root().join("samples").join(&pattern);
+        for file in files {
+            ensure!(folder.join(file).is_file(), "{pattern} has no {file}");
+        }
+        let readme = std::fs::read_to_string(folder.join("README.md"))?;
+        let sections: Vec<&str> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("## "))
+            .collect();
+        ensure!(
+            sections == SECTIONS,
+            "{pattern}'s README has the sections {sections:?}"
+        );
+        let run = format!("$ make run-{pattern}");
+        ensure!(
+            readme.contains(&run),
+            "{pattern}'s README does not say `{run}`"
+        );
+        ensure!(
+            std::fs::read_to_string(root().join("README.md"))?
+                .contains(&format!("samples/{pattern}/README.md")),
+            "the catalogue in the top README lacks {pattern}"
+        );
+    }
+    Ok(())
+}
+
+/// Links between files of this repository lead to a file, and to a heading in it if they name one.
+#[test]
+fn links_lead_somewhere() -> anyhow::Result<()> {
+    let link = Regex::new(r"\]\(([^)#:]*)(?:#([^)]*))?\)")?;
+    let mut pages = vec![root().join("README.md")];
+    for pattern in patterns()? {
+        pages.push(root().join("samples").join(pattern).join("README.md"));
+    }
+    for folder in ["shared", "shared/docs"] {
+        for file in std::fs::read_dir(root().join(folder))? {
+            let file = file?.path();
+            if file.extension() == Some("md".as_ref()) {
+                pages.push(file);
+            }
+        }
+    }
+    for page in pages {
+        let markdown = std::fs::read_to_string(&page)?;
+        for found in link.captures_iter(&markdown) {
+            let target = match &found[1] {
+                "" => page.clone(),
+                path => page.parent().context("in a folder")?.join(path),
+            };
+            let shown = format!("{}: {}", page.display(), &found[0]);
+            ensure!(target.exists(), "{shown} leads nowhere");
+            if let Some(anchor) = found.get(2) {
+                let anchors = anchors(&std::fs::read_to_string(&target)?);
+                ensure!(
+                    anchors.iter().any(|known| known == anchor.as_str()),
+                    "{shown} names no heading"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The anchors that headings get: in lower case, with hyphens for spaces and without other marks.
+fn anchors(markdown: &str) -> Vec<String> {
+    let headings = markdown.lines().filter(|line| line.starts_with('#'));
+    let text = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    text.map(|text| {
+        let kept = text
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+    .collect()
+}
