@@ -4,8 +4,9 @@
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
-//! [`sleep`], a timer that a workflow can be cancelled in; and [`child_id`], which fails the workflow
-//! if a child's id would be too long.
+//! [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a cancelled
+//! workflow end as cancelled whatever its activities return; and [`child_id`], which fails the workflow
+//! if a child's id would be too long. Activities that heartbeat use [`last_heartbeat`] and [`stopped`].
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 
@@ -20,8 +21,10 @@
 mod config_file;
 mod connection;
 mod failure;
+mod heartbeat;
 mod ids;
 mod input;
+mod or_cancelled;
 mod output;
 mod runs;
 mod settings;
@@ -37,8 +40,10 @@ mod worker;
 
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
+pub use heartbeat::{STOPPED, last_heartbeat, stopped};
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
 pub use input::{BAD_INPUT, Input, Inputs, at_most};
+pub use or_cancelled::OrCancelled;
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
 pub use signals::ShutdownSignals;

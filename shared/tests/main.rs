@@ -5,3 +5,4 @@ pub mod input;
 pub mod local_activities;
 pub mod shutdown;
 pub mod size_limit;
+pub mod workflows;

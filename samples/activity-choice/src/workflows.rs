@@ -3,7 +3,7 @@
 use crate::activities::FruitActivities;
 use serde::{Deserialize, Serialize};
 use serde_repr::{Deserialize_repr, Serialize_repr};
-use shared::{Input, at_most};
+use shared::{Input, OrCancelled, at_most};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -60,22 +60,22 @@ impl PurchaseFruitsWorkflow {
             let options = options.clone();
             // Without `_ =>` on purpose: a new fruit does not compile until it has an activity.
             ordered += &match fruit {
-                Fruit::Apple => {
-                    ctx.execute_activity(FruitActivities::order_apples, amount, options)
-                        .await?
-                }
-                Fruit::Banana => {
-                    ctx.execute_activity(FruitActivities::order_bananas, amount, options)
-                        .await?
-                }
-                Fruit::Cherry => {
-                    ctx.execute_activity(FruitActivities::order_cherries, amount, options)
-                        .await?
-                }
-                Fruit::Orange => {
-                    ctx.execute_activity(FruitActivities::order_oranges, amount, options)
-                        .await?
-                }
+                Fruit::Apple => ctx
+                    .execute_activity(FruitActivities::order_apples, amount, options)
+                    .await
+                    .or_cancelled(ctx)?,
+                Fruit::Banana => ctx
+                    .execute_activity(FruitActivities::order_bananas, amount, options)
+                    .await
+                    .or_cancelled(ctx)?,
+                Fruit::Cherry => ctx
+                    .execute_activity(FruitActivities::order_cherries, amount, options)
+                    .await
+                    .or_cancelled(ctx)?,
+                Fruit::Orange => ctx
+                    .execute_activity(FruitActivities::order_oranges, amount, options)
+                    .await
+                    .or_cancelled(ctx)?,
             };
         }
         Ok(ordered)

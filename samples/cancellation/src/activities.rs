@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
 
+use shared::{last_heartbeat, stopped};
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -17,15 +18,16 @@ impl CancellationActivities {
     /// Does one step after the other, and tells in a heartbeat how many are done.
     #[activity(name = "never_complete_activity")]
     pub async fn never_complete_activity(ctx: ActivityContext) -> Result<(), ActivityError> {
-        // What the attempt before this one told last; its worker may have died since.
-        let mut done = ctx.heartbeat_details().deserialize::<u64>()?.unwrap_or(0);
+        // Goes on where an earlier attempt's last heartbeat was; its worker may have died since.
+        let mut done: u64 = last_heartbeat(&ctx).unwrap_or(0);
         tracing::info!(attempt = ctx.info().attempt, done, "working");
         loop {
-            // One step, given up as soon as the cancellation comes.
+            // One step, given up as soon as the worker tells the activity to stop.
             if tokio::time::timeout(STEP, ctx.cancelled()).await.is_ok() {
                 tracing::info!(done, "told to stop");
-                // Not `Ok`: that would be a completed activity in a cancelled workflow.
-                return Err(ActivityError::cancelled());
+                // Not `Ok`: that would be a completed activity in a cancelled workflow. And not always
+                // `ActivityError::cancelled()`: the activity may be paused instead.
+                return Err(stopped(&ctx).await);
             }
             done += 1;
             ctx.record_heartbeat(done).await?;
@@ -44,15 +46,20 @@ impl CancellationActivities {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
-    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+    use temporalio_sdk::testing::{
+        ActivityEnvironment, ActivityEnvironmentError, TestActivityInfoOptions,
+    };
 
-    /// Takes up where the last attempt's heartbeat says, and stops when it is told to.
+    /// Goes on where the last attempt's heartbeat says, and stops when it is told to. Without a
+    /// workflow that counts as cancelled; the other reasons are in `tests/operators.rs`.
     #[tokio::test]
     async fn resumes_and_stops() -> anyhow::Result<()> {
         let beats = Arc::new(Mutex::new(Vec::new()));
         let first_beat = Arc::new(tokio::sync::Notify::new());
         let (beaten, notify) = (beats.clone(), first_beat.clone());
+        let info = TestActivityInfoOptions::builder().workflow_id(None);
         let env = ActivityEnvironment::builder_with_default()
+            .info(info.build())
             .heartbeat_details(41_u64)?
             .on_heartbeat(move |done| {
                 if let (Ok(done), Ok(mut beats)) = (done.downcast::<u64>(), beaten.lock()) {

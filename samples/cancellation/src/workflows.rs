@@ -41,6 +41,7 @@ impl CancellationWorkflow {
             // not even be scheduled.
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
+        // Not `or_cancelled`, as in other samples: a cleanup that has failed must show.
         ctx.execute_activity(CancellationActivities::cleanup_activity, (), options)
             .await?;
         if cancelled {

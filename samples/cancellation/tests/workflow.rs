@@ -13,7 +13,9 @@ use temporalio_sdk::{
     ApplicationFailure, WorkerOptions,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker};
+use testing::{
+    TestEnv, activity_types, bad_input, event_types, operate, until_pending, with_worker,
+};
 use tokio::sync::Notify;
 
 const WORK: &str = "never_complete_activity";
@@ -145,6 +147,38 @@ async fn cancelled_during_cleanup() -> anyhow::Result<()> {
         let reason = "workflow failed: activity never_complete_activity failed: the work failed";
         assert_eq!(shared::describe(&error), reason);
         assert!(event_types(&handle).await?.contains(&ActivityTaskCompleted));
+        Ok(())
+    })
+    .await
+}
+
+/// Runs the workflow's side alone, so that a test can work on the activity itself.
+fn workflow_only(task_queue: &str) -> anyhow::Result<WorkerOptions> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<CancellationWorkflow>()?
+        .build())
+}
+
+/// The heartbeat details are a map, as another version or a worker in another language may send it. The
+/// next attempt begins at its first step instead of failing, it and all after it.
+#[tokio::test]
+async fn heartbeat_details_that_do_not_decode() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = start(&env).await?;
+    let details = [json!({ "steps": 3 })];
+    env.work(workflow_only, operate::fail_activity(&env, false, &details))
+        .await?;
+    env.work(worker_options, async {
+        let seen = until_pending(&handle, |activity| {
+            let details = activity.heartbeat_details.as_ref();
+            let is_number = details
+                .and_then(|details| details.payloads.first())
+                .is_some_and(|details| serde_json::from_slice::<u64>(&details.data).is_ok());
+            is_number || activity.attempt > 2
+        })
+        .await?;
+        assert_eq!(seen.attempt, 2, "{:?}", seen.last_failure);
+        handle.terminate(Default::default()).await?;
         Ok(())
     })
     .await

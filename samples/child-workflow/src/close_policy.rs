@@ -2,7 +2,7 @@
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
-use shared::{Input, child_id};
+use shared::{Input, OrCancelled, child_id};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ChildWorkflowOptions, ParentClosePolicy, WorkflowContext, WorkflowResult};
@@ -70,7 +70,7 @@ impl LeavingParentWorkflow {
         if !hasty {
             // So far the start is only recorded. The server carries it out later, and not at all
             // if the parent has closed by then, whatever the policy.
-            starting.await?;
+            starting.await.or_cancelled(ctx)?;
         }
         Ok(child_id)
     }

@@ -2,7 +2,7 @@
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
-use shared::{Input, at_most, child_id};
+use shared::{Input, OrCancelled, at_most, child_id};
 use std::{cell::RefCell, num::NonZeroUsize};
 use temporalio_common::{RetryPolicy, error::CancelExternalWorkflowError};
 use temporalio_macros::{workflow, workflow_methods};
@@ -96,7 +96,8 @@ impl GreetManyWorkflow {
             .build();
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let mut greeting = child.result();
         let greeting = workflows::select! {
             greeting = &mut greeting => greeting,
@@ -105,10 +106,10 @@ impl GreetManyWorkflow {
                 // would never hear of it. Asked by its id alone, the child is whichever run it is.
                 match ctx.external_workflow(child_id, None).cancel(None).await {
                     Ok(()) | Err(CancelExternalWorkflowError::NotFound(_)) => greeting.await,
-                    Err(other) => return Err(other.into()),
+                    Err(other) => return Err(other).or_cancelled(ctx),
                 }
             }
         };
-        Ok(greeting?)
+        greeting.or_cancelled(ctx)
     }
 }

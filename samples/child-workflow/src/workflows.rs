@@ -1,7 +1,7 @@
 //! The child, and two parents: one that waits for it, and one that signals it too.
 
 use serde::{Deserialize, Serialize};
-use shared::{Input, child_id};
+use shared::{Input, OrCancelled, child_id};
 use temporalio_common::error::WorkflowSignalError;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -96,8 +96,9 @@ impl GreetingWorkflow {
         // the child has failed.
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
-            .await?;
-        Ok(child.result().await?)
+            .await
+            .or_cancelled(ctx)?;
+        child.result().await.or_cancelled(ctx)
     }
 }
 
@@ -123,7 +124,8 @@ impl AdvancedParentWorkflow {
         let options = ChildWorkflowOptions::workflow_id(child_id(ctx.workflow_id(), "child")?);
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let signalled = child
             .signal(
                 ComposeGreetingWorkflow::release,
@@ -135,8 +137,8 @@ impl AdvancedParentWorkflow {
             // A child that does not wait, as another worker's need not, may have ended by now.
             // That is no failure: how it ended, its result tells.
             Ok(()) | Err(WorkflowSignalError::NotFound(_)) => {}
-            Err(other) => return Err(other.into()),
+            Err(other) => return Err(other).or_cancelled(ctx),
         }
-        Ok(child.result().await?)
+        child.result().await.or_cancelled(ctx)
     }
 }

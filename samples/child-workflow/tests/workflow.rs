@@ -647,3 +647,49 @@ async fn child_ids_fit() -> anyhow::Result<()> {
     })
     .await
 }
+
+/// Stands in for a child that is cancelled and fails instead, as in its cleanup.
+#[workflow]
+#[derive(Default)]
+pub struct StubbornChild;
+
+#[workflow_methods]
+impl StubbornChild {
+    #[run(name = "ComposeGreetingWorkflow")]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        _input: Input<ComposeGreetingInput>,
+    ) -> WorkflowResult<String> {
+        // Returns when the child is cancelled.
+        let _ = ctx.wait_condition(|_| false).await;
+        Err(ApplicationFailure::non_retryable("cleanup failed").into())
+    }
+}
+
+/// A cancelled parent ends CANCELED, although its child has failed instead.
+#[tokio::test]
+async fn ends_cancelled_with_a_failed_child() -> anyhow::Result<()> {
+    let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<StubbornChild>()?
+            .register_workflow::<GreetingWorkflow>()?
+            .register_workflow::<GreetManyWorkflow>()?
+            .build())
+    };
+    async fn check<W: HasWorkflowDefinition>(parent: Handle<W>) -> anyhow::Result<()> {
+        until(&parent, ChildWorkflowExecutionStarted).await?;
+        parent.cancel(Default::default()).await?;
+        let ended = parent.get_result(Default::default()).await.err();
+        ensure!(
+            matches!(ended, Some(WorkflowGetResultError::Cancelled { .. })),
+            "{ended:?}"
+        );
+        ensure!(happened(&parent, ChildWorkflowExecutionFailed).await?);
+        Ok(())
+    }
+    with_worker(options, async |env| {
+        check(greeting(&env).await?).await?;
+        check(greet_many(&env, &["Ada"], 1, 0).await?).await
+    })
+    .await
+}

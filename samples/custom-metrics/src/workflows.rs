@@ -5,7 +5,7 @@ use crate::{
     metrics::Metrics,
 };
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_common::error::{ActivityExecutionError, IncomingError};
 use temporalio_macros::{workflow, workflow_methods};
@@ -30,7 +30,7 @@ impl StartTwoActivitiesWorkflow {
             ctx.execute_activity(MetricsActivities::print_and_sleep, (), options)
         });
         for done in join_all(both).await {
-            done?;
+            done.or_cancelled(ctx)?;
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl OrderWorkflow {
         match reserved.await {
             Ok(()) => Ok("reserved".to_owned()),
             Err(error) if is_sold_out(&error) => Ok("sold out".to_owned()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).or_cancelled(ctx),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::activities::{DataActivities, ProcessingInput, Trouble};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
@@ -41,9 +41,9 @@ impl DataProcessingWorkflow {
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(10))
             .retry_policy(retry_policy())
             .build();
-        Ok(ctx
-            .execute_activity(DataActivities::process_data, input, options)
-            .await?)
+        ctx.execute_activity(DataActivities::process_data, input, options)
+            .await
+            .or_cancelled(ctx)
     }
 }
 
@@ -83,8 +83,8 @@ impl TypedErrorsWorkflow {
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1))
             .retry_policy(retry_policy())
             .build();
-        Ok(ctx
-            .execute_activity(DataActivities::process_data, input, options)
-            .await?)
+        ctx.execute_activity(DataActivities::process_data, input, options)
+            .await
+            .or_cancelled(ctx)
     }
 }

@@ -1,7 +1,7 @@
 //! The workflow: what is to happen, in order, whatever dies on the way.
 
 use crate::activities::HelloActivities;
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -20,8 +20,9 @@ impl HelloWorkflow {
     ) -> WorkflowResult<String> {
         let name = name.valid()?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
-        Ok(ctx
-            .execute_activity(HelloActivities::greet, name, options)
-            .await?)
+        ctx.execute_activity(HelloActivities::greet, name, options)
+            .await
+            // An error ends the workflow FAILED, unless it has been cancelled meanwhile.
+            .or_cancelled(ctx)
     }
 }

@@ -2,7 +2,8 @@
 
 use hello::{worker_options, workflows::HelloWorkflow};
 use serde_json::json;
-use testing::{TestEnv, activity_types, bad_input, with_worker};
+use temporalio_sdk::WorkerOptions;
+use testing::{TestEnv, activity_types, bad_input, operate, with_worker};
 
 /// The greeting, by one activity.
 #[tokio::test]
@@ -54,4 +55,19 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         .start_workflow(HelloWorkflow::run, "Ada".into(), env.start_options())
         .await?;
     env.ends_cancelled(&handle, worker_options).await
+}
+
+/// The activity fails for good, and before a worker knows, the workflow is cancelled. It ends CANCELED.
+#[tokio::test]
+async fn fails_and_ends_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(HelloWorkflow::run, "Ada".into(), env.start_options())
+        .await?;
+    let workflow_only = |queue: &str| -> anyhow::Result<WorkerOptions> {
+        let options = WorkerOptions::new(queue).register_workflow::<HelloWorkflow>()?;
+        Ok(options.build())
+    };
+    operate::fails_and_ends_cancelled(&env, &handle, workflow_only, worker_options).await
 }

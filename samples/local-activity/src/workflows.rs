@@ -1,7 +1,7 @@
 //! The workflows: two local activities, the same two as regular ones, and one that is retried.
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
@@ -37,14 +37,16 @@ impl LocalActivityWorkflow {
             .build();
         let greeting = ctx
             .execute_local_activity(GreetingActivities::compose_greeting, input, options.clone())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let valid = ctx
             .execute_local_activity(
                 GreetingActivities::validate_input,
                 greeting.clone(),
                 options,
             )
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         Ok(if valid { greeting } else { INVALID.to_owned() })
     }
 }
@@ -69,14 +71,16 @@ impl RegularActivityWorkflow {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
         let greeting = ctx
             .execute_activity(GreetingActivities::compose_greeting, input, options.clone())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let valid = ctx
             .execute_activity(
                 GreetingActivities::validate_input,
                 greeting.clone(),
                 options,
             )
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         Ok(if valid { greeting } else { INVALID.to_owned() })
     }
 }
@@ -105,8 +109,8 @@ impl LocalRetryWorkflow {
             .retry_policy(retry_policy)
             .timer_backoff_threshold(Duration::from_millis(500))
             .build();
-        Ok(ctx
-            .execute_local_activity(GreetingActivities::fail_at_first, failures, options)
-            .await?)
+        ctx.execute_local_activity(GreetingActivities::fail_at_first, failures, options)
+            .await
+            .or_cancelled(ctx)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::activities::{ChargeInput, CheckoutActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, child_id};
+use shared::{Input, OrCancelled, child_id};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
@@ -47,7 +47,8 @@ impl CheckoutWorkflow {
             .timer_backoff_threshold(Duration::ZERO)
             .build();
         ctx.execute_local_activity(CheckoutActivities::check_stock, item.clone(), options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
 
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(100))
@@ -59,13 +60,16 @@ impl CheckoutWorkflow {
         let charge = ChargeInput { failures };
         let paid = ctx
             .execute_activity(CheckoutActivities::charge, charge, options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
 
         let options = ChildWorkflowOptions::workflow_id(shipment_id);
         let shipment = ctx
             .start_child_workflow(ShipmentWorkflow::run, item, options)
-            .await?;
-        Ok(format!("{paid}; {}", shipment.result().await?))
+            .await
+            .or_cancelled(ctx)?;
+        let shipped = shipment.result().await.or_cancelled(ctx)?;
+        Ok(format!("{paid}; {shipped}"))
     }
 }
 
@@ -84,8 +88,8 @@ impl ShipmentWorkflow {
     ) -> WorkflowResult<String> {
         let item = item.valid()?;
         let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
-        Ok(ctx
-            .execute_activity(CheckoutActivities::book_courier, item, options)
-            .await?)
+        ctx.execute_activity(CheckoutActivities::book_courier, item, options)
+            .await
+            .or_cancelled(ctx)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::activities::GreetingActivities;
 use serde::{Deserialize, Serialize};
-use shared::{Input, at_most};
+use shared::{Input, OrCancelled, at_most};
 use std::{cell::RefCell, num::NonZeroUsize, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult, workflows::join_all};
@@ -41,7 +41,8 @@ impl SayHelloWorkflow {
         let mut greetings = join_all(greetings)
             .await
             .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .or_cancelled(ctx)?;
         greetings.sort();
         Ok(greetings)
     }
@@ -85,7 +86,8 @@ impl SayHelloBoundedWorkflow {
                 let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
                 greetings.push(
                     ctx.execute_activity(GreetingActivities::say_hello_activity, name, options)
-                        .await?,
+                        .await
+                        .or_cancelled(ctx)?,
                 );
             }
         };

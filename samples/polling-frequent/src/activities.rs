@@ -5,7 +5,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, stopped};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -58,7 +58,8 @@ impl GreetingActivities {
                 .is_ok()
             {
                 tracing::info!(id, "told to stop");
-                return Err(ActivityError::cancelled());
+                // Not always `ActivityError::cancelled()`: the activity may be paused instead.
+                return Err(stopped(&ctx).await);
             }
         }
     }
@@ -112,7 +113,9 @@ mod tests {
         sync::atomic::{AtomicU32, Ordering},
         time::Instant,
     };
-    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+    use temporalio_sdk::testing::{
+        ActivityEnvironment, ActivityEnvironmentError, TestActivityInfoOptions,
+    };
     use tokio::net::TcpListener;
 
     fn world() -> Input<ComposeGreetingInput> {
@@ -157,15 +160,18 @@ mod tests {
         Ok(())
     }
 
-    /// Told to stop, it says that it was cancelled, and asks no more.
+    /// When told to stop, it asks the service no more. Without a workflow that counts as cancelled; the
+    /// other reasons are in `tests/operators.rs`.
     #[tokio::test]
     async fn stops_when_told() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
+        let info = TestActivityInfoOptions::builder().workflow_id(None).build();
         let env = ActivityEnvironment::builder()
+            .info(info)
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         let cancelling = async {
-            service.until_requests("test", 1).await;
+            service.until_requests("", 1).await;
             env.cancel();
         };
         let polling = env.run(GreetingActivities::compose_greeting, world());
@@ -175,7 +181,7 @@ mod tests {
             result.map_err(|error| error.to_string()),
             Err(cancelled.to_string())
         );
-        assert_eq!(service.requests("test"), 1);
+        assert_eq!(service.requests(""), 1);
         Ok(())
     }
 

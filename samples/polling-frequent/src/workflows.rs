@@ -1,7 +1,7 @@
 //! The workflow: one activity, which does all the polling.
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityCancellationType, ActivityOptions, WorkflowContext, WorkflowResult};
@@ -32,8 +32,10 @@ impl GreetingWorkflow {
             // By default the workflow would be gone while its activity still polls.
             .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
             .build();
-        Ok(ctx
-            .execute_activity(GreetingActivities::compose_greeting, input, options)
-            .await?)
+        ctx.execute_activity(GreetingActivities::compose_greeting, input, options)
+            .await
+            // An activity that is being cancelled has no further attempt, so it fails if its worker dies
+            // just then. With `?` alone the workflow would end FAILED, although it was cancelled.
+            .or_cancelled(ctx)
     }
 }

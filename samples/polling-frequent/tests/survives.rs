@@ -5,6 +5,7 @@
 
 use polled_service::PolledService;
 use polling_frequent::workflows::GreetingWorkflow;
+use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending};
 
@@ -51,5 +52,31 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     let last_failure = last_failure.map(|failure| failure.message);
     assert_eq!(last_failure.as_deref(), Some("activity Heartbeat timeout"));
     drop(second);
+    Ok(())
+}
+
+/// The worker dies before the activity has heard of the cancellation. The activity fails then, for it has
+/// no further attempt, but the workflow ends CANCELED.
+#[tokio::test]
+async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let handle = env
+        .client
+        .start_workflow(GreetingWorkflow::run, "World".into(), env.start_options())
+        .await?;
+    let workflow_id = handle.info().workflow_id.clone();
+    let mut first = worker(&env, &service)?;
+    until_pending(&handle, |activity| activity.last_heartbeat_time.is_some()).await?;
+    first.kill().await?;
+    forget_cache(&env.client, &workflow_id).await?;
+    handle.cancel(Default::default()).await?;
+    let _second = worker(&env, &service)?;
+
+    let ended = handle.get_result(Default::default()).await;
+    assert!(
+        matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+        "{ended:?}"
+    );
     Ok(())
 }

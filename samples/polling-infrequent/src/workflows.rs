@@ -2,7 +2,7 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::Inputs;
+use shared::{Inputs, OrCancelled};
 use std::{num::NonZeroU32, time::Duration};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
@@ -50,8 +50,8 @@ impl GreetingWorkflow {
             greeting: "Hello".to_owned(),
             name,
         };
-        Ok(ctx
-            .execute_activity(GreetingActivities::compose_greeting, input, activity)
-            .await?)
+        ctx.execute_activity(GreetingActivities::compose_greeting, input, activity)
+            .await
+            .or_cancelled(ctx)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Inputs, child_id, sleep};
+use shared::{Input, Inputs, OrCancelled, child_id, sleep};
 use std::{num::NonZeroU32, pin::pin, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -46,10 +46,11 @@ impl GreetingWorkflow {
         let options = ChildWorkflowOptions::workflow_id(child_id.clone());
         let child = ctx
             .start_child_workflow(PollGreetingWorkflow::run, input, options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let mut result = pin!(child.result());
         workflows::select! {
-            result = result.as_mut() => return Ok(result?),
+            result = result.as_mut() => return result.or_cancelled(ctx),
             // The SDK passes a cancellation on by itself, but to the child's first run, which may
             // be long over; without a run id it reaches the one that polls.
             _ = ctx.cancelled() => {
@@ -57,7 +58,7 @@ impl GreetingWorkflow {
                 let _ = ctx.external_workflow(child_id, None).cancel(None).await;
             }
         }
-        Ok(result.await?)
+        result.await.or_cancelled(ctx)
     }
 }
 
@@ -94,7 +95,8 @@ impl PollGreetingWorkflow {
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
             let polled = ctx
                 .execute_activity(GreetingActivities::compose_greeting, compose, options)
-                .await?;
+                .await
+                .or_cancelled(ctx)?;
             if let Some(greeting) = polled {
                 return Ok(greeting);
             }

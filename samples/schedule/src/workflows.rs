@@ -1,7 +1,7 @@
 //! The workflow. That a schedule starts it makes no difference to it.
 
 use crate::activities::{Greeting, ScheduleActivities};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -25,8 +25,8 @@ impl YourSchedulesWorkflow {
         };
         // The SDK's schedules cannot limit the time of what they start: what must end limits itself.
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));
-        Ok(ctx
-            .execute_activity(ScheduleActivities::your_activity, greeting, options)
-            .await?)
+        ctx.execute_activity(ScheduleActivities::your_activity, greeting, options)
+            .await
+            .or_cancelled(ctx)
     }
 }

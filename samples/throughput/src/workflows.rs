@@ -2,7 +2,7 @@
 
 use crate::activities::ThroughputActivities;
 use serde::{Deserialize, Serialize};
-use shared::{Input, child_id};
+use shared::{Input, OrCancelled, child_id};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -103,12 +103,15 @@ impl ThroughputWorkflow {
         match shape {
             Shape::Sequence => {
                 for _ in 0..activities {
-                    echo(ctx).await?;
+                    echo(ctx).await.or_cancelled(ctx)?;
                 }
             }
             Shape::Parallel => {
                 let echoes = join_all((0..activities).map(|_| echo(ctx))).await;
-                echoes.into_iter().collect::<Result<Vec<_>, _>>()?;
+                echoes
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()
+                    .or_cancelled(ctx)?;
             }
             Shape::Local => {
                 for _ in 0..activities {
@@ -123,7 +126,8 @@ impl ThroughputWorkflow {
                         payload.clone(),
                         options,
                     )
-                    .await?;
+                    .await
+                    .or_cancelled(ctx)?;
                 }
             }
             Shape::Child => {
@@ -135,9 +139,11 @@ impl ThroughputWorkflow {
                     let id = child_id(ctx.workflow_id(), format_args!("child-{number}"))?;
                     let options = ChildWorkflowOptions::workflow_id(id);
                     ctx.start_child_workflow(EchoWorkflow::run, payload.clone(), options)
-                        .await?
+                        .await
+                        .or_cancelled(ctx)?
                         .result()
-                        .await?;
+                        .await
+                        .or_cancelled(ctx)?;
                 }
             }
             Shape::Signal => {

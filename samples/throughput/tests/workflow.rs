@@ -199,6 +199,7 @@ async fn takes_the_largest_payload() -> anyhow::Result<()> {
         ] {
             let mut load = load(shape, 1, Pace::Concurrency(1));
             load.plan.payload = payload(1 << 20);
+            load.plan.activities = if shape == Shape::Parallel { 3 } else { 1 };
             let id = format!("{}-{shape:?}", env.task_queue);
             load.run(&env.client, &env.task_queue, &id, || ())
                 .await

@@ -1,7 +1,7 @@
 //! The workflow: what it receives is checked twice, from the client and from the activity.
 
 use crate::{activities::MyActivities, models::MyModels};
-use shared::Input;
+use shared::{Input, OrCancelled};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -25,7 +25,8 @@ impl MyWorkflow {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         let returned = ctx
             .execute_activity(MyActivities::my_activity, models, options)
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         Ok(returned.valid()?)
     }
 }

@@ -6,6 +6,7 @@
 
 mod history;
 mod load;
+pub mod operate;
 mod outside;
 mod replay;
 mod server;

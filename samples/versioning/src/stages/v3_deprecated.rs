@@ -5,7 +5,7 @@ use crate::{
     activities::OrderActivities,
     workflows::{FRAUD_CHECK, Order, Receipt, options},
 };
-use shared::Input;
+use shared::{Input, OrCancelled};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowResult};
 
@@ -28,10 +28,12 @@ impl OrderWorkflow {
         // Records a marker that the next stage may ignore. The one that `patched` records it may not.
         ctx.deprecate_patch(FRAUD_CHECK);
         ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let receipt = ctx
             .execute_activity(OrderActivities::ship_order, order, options())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         // Days, in earnest. Whatever is deployed meanwhile finds the order here.
         ctx.wait_condition(|workflow| workflow.delivered).await?;
         Ok(receipt)

@@ -4,7 +4,7 @@ use crate::{
     activities::OrderActivities,
     workflows::{Order, Receipt, options},
 };
-use shared::Input;
+use shared::{Input, OrCancelled};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowResult};
 
@@ -25,10 +25,12 @@ impl OrderWorkflow {
     ) -> WorkflowResult<Receipt> {
         let order = order.valid()?;
         ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         let receipt = ctx
             .execute_activity(OrderActivities::ship_order, order, options())
-            .await?;
+            .await
+            .or_cancelled(ctx)?;
         // Days, in earnest. Whatever is deployed meanwhile finds the order here.
         ctx.wait_condition(|workflow| workflow.delivered).await?;
         Ok(receipt)

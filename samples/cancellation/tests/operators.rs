@@ -1,0 +1,155 @@
+//! What operators do to the running activity: pause, unpause, reset, other options.
+
+use anyhow::Context;
+use cancellation::{worker_options, workflows::CancellationWorkflow};
+use std::time::Duration;
+use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::PendingActivityState::{Paused, Started},
+    workflow::v1::PendingActivityInfo,
+};
+use temporalio_sdk::WorkerOptions;
+use testing::{TestEnv, activity_types, operate, until_pending, with_worker};
+
+/// The id of the activity that works, which the SDK gave it.
+const WORK: &str = "1";
+
+/// How many steps are done, as the last heartbeat tells.
+fn done(activity: &PendingActivityInfo) -> u64 {
+    let details = activity.heartbeat_details.as_ref();
+    let payload = details.and_then(|details| details.payloads.first());
+    payload
+        .and_then(|payload| serde_json::from_slice(&payload.data).ok())
+        .unwrap_or_default()
+}
+
+/// Starts the workflow and waits until the activity has sent a heartbeat.
+async fn working(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, CancellationWorkflow>> {
+    let handle = env.start_json("CancellationWorkflow", &[]).await?;
+    until_pending(&handle, |activity| done(activity) > 0).await?;
+    Ok(handle)
+}
+
+/// The workflow can be cancelled: it cleans up and ends CANCELED.
+async fn can_be_cancelled(
+    handle: &WorkflowHandle<Client, CancellationWorkflow>,
+) -> anyhow::Result<()> {
+    handle.cancel(Default::default()).await?;
+    let ended = handle.get_result(Default::default()).await;
+    assert!(
+        matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+        "{ended:?}"
+    );
+    assert_eq!(
+        activity_types(handle).await?,
+        ["never_complete_activity", "cleanup_activity"]
+    );
+    Ok(())
+}
+
+/// A paused activity stops with a failure that is retried later, not with "cancelled", which the server
+/// would refuse. So its workflow can be cancelled.
+#[tokio::test]
+async fn a_paused_activity_can_be_cancelled() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = working(&env).await?;
+        operate::pause(&handle, WORK).await?;
+        let paused = until_pending(&handle, |activity| activity.state() == Paused).await?;
+        let failure = paused.last_failure.unwrap_or_default().message;
+        assert_eq!(failure, "told to stop: the activity is paused");
+        can_be_cancelled(&handle).await
+    })
+    .await
+}
+
+/// After the pause another attempt goes on where the paused one has stopped.
+#[tokio::test]
+async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = working(&env).await?;
+        operate::pause(&handle, WORK).await?;
+        let paused = until_pending(&handle, |activity| activity.state() == Paused).await?;
+        operate::unpause(&handle, WORK).await?;
+        let before = done(&paused);
+        until_pending(&handle, |activity| {
+            activity.state() == Started && done(activity) > before
+        })
+        .await?;
+        can_be_cancelled(&handle).await
+    })
+    .await
+}
+
+/// A cancellation that comes before the activity has heard of the pause ends it as cancelled.
+#[tokio::test]
+async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = working(&env).await?;
+        operate::pause(&handle, WORK).await?;
+        can_be_cancelled(&handle).await
+    })
+    .await
+}
+
+/// A reset activity stops, and begins at its first step in another attempt.
+#[tokio::test]
+async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = working(&env).await?;
+        let before = until_pending(&handle, |activity| done(activity) >= 10).await?;
+        operate::reset(&handle, WORK).await?;
+        let again = until_pending(&handle, |activity| {
+            activity.state() == Started
+                && activity.last_started_time != before.last_started_time
+                && done(activity) > 0
+        })
+        .await?;
+        assert!(done(&again) < done(&before), "{again:?}");
+        let failure = again.last_failure.unwrap_or_default().message;
+        assert!(failure.starts_with("told to stop: "), "{failure}");
+        can_be_cancelled(&handle).await
+    })
+    .await
+}
+
+/// A worker that shuts down stops the activity after its grace period, without waiting for a heartbeat
+/// timeout, and the next worker goes on with it.
+#[tokio::test]
+async fn a_worker_hands_over() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let options = |queue: &str| -> anyhow::Result<WorkerOptions> {
+        let mut options = worker_options(queue)?;
+        options.graceful_shutdown_period = Some(Duration::from_millis(100));
+        Ok(options)
+    };
+    let mut handle = None;
+    let started = async {
+        handle = Some(working(&env).await?);
+        Ok(())
+    };
+    env.work(options, started).await?;
+    let handle = handle.context("the workflow has not started")?;
+    let stopped = until_pending(&handle, |activity| activity.last_failure.is_some()).await?;
+    let before = done(&stopped);
+    let failure = stopped.last_failure.unwrap_or_default().message;
+    assert!(failure.starts_with("told to stop: "), "{failure}");
+    env.work(worker_options, async {
+        until_pending(&handle, |activity| done(activity) > before).await?;
+        can_be_cancelled(&handle).await
+    })
+    .await
+}
+
+/// Other options disturb nothing: the same attempt works on.
+#[tokio::test]
+async fn changed_options_stop_nothing() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = working(&env).await?;
+        operate::change_timeout(&handle, WORK, Duration::from_secs(2000)).await?;
+        let before = until_pending(&handle, |activity| done(activity) > 0).await?;
+        let after = until_pending(&handle, |activity| done(activity) > done(&before)).await?;
+        assert_eq!(after.last_started_time, before.last_started_time);
+        can_be_cancelled(&handle).await
+    })
+    .await
+}

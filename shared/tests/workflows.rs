@@ -1,0 +1,86 @@
+//! What the samples' workflow code keeps to, because of the SDK.
+
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use anyhow::ensure;
+use regex::Regex;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Every file under a sample's `src` that has workflows in it, with its text.
+fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut files = Vec::new();
+    for sample in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../samples"))? {
+        let folder = sample?.path().join("src");
+        if folder.is_dir() {
+            rust_files(&folder, &mut files)?;
+        }
+    }
+    let mut workflows = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        if text.contains("#[workflow_methods") {
+            workflows.push((file, text));
+        }
+    }
+    ensure!(!workflows.is_empty(), "no sample has a workflow");
+    Ok(workflows)
+}
+
+/// A local activity's start-to-close timeout comes with `timer_backoff_threshold(Duration::ZERO)`.
+/// Otherwise the timer of a failed attempt can cancel the next one, as a test of `local-activity` shows.
+#[test]
+fn timeouts_cancel_no_later_attempt() -> anyhow::Result<()> {
+    let mut options = 0;
+    for (file, text) in workflows()? {
+        for chain in text.split("LocalActivityOptions::builder()").skip(1) {
+            let chain = chain.split(".build()").next().unwrap_or_default();
+            let starts = chain.contains(".start_to_close_timeout(");
+            assert!(
+                !starts || chain.contains(".timer_backoff_threshold(Duration::ZERO)"),
+                "{}: `start_to_close_timeout` of a local activity without \
+                 `timer_backoff_threshold(Duration::ZERO)`",
+                file.display()
+            );
+            options += 1;
+        }
+    }
+    assert!(options > 0, "no sample has a local activity");
+    Ok(())
+}
+
+/// The error of an awaited activity or child goes through `or_cancelled` before it ends the workflow, or
+/// a comment above says why not. With `?` alone a cancelled workflow may end FAILED, as tests of `hello`,
+/// `child-workflow` and `polling-frequent` show.
+#[test]
+fn errors_do_not_hide_a_cancellation() -> anyhow::Result<()> {
+    let awaited = Regex::new(
+        r"(?s)\.\s*(?:execute_activity|execute_local_activity|start_child_workflow|result)\((?:[^()]|\([^()]*\))*\)\s*\.await\?",
+    )?;
+    for (file, text) in workflows()? {
+        for found in awaited.find_iter(&text) {
+            let before: Vec<_> = text[..found.start()].lines().rev().take(3).collect();
+            assert!(
+                before.iter().any(|line| line.contains("or_cancelled")),
+                "{}: `?` on {}, in place of `or_cancelled`",
+                file.display(),
+                found.as_str()
+            );
+        }
+    }
+    Ok(())
+}
