@@ -7,7 +7,7 @@ export TYPE INPUT FILE ID RUN RELEASE RUNS
 # As they were typed: make would take a `$` in them for a variable of its own.
 $(foreach name,TYPE INPUT FILE ID RUN FROM NAME DIR,$(if $(findstring command,$(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 # Tests wait for the server most of their time, more than cores of them do so side by side.
-export RUST_TEST_THREADS ?= 8
+export RUST_TEST_THREADS ?= 4
 PATTERNS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard samples/*/Cargo.toml)))
 SAMPLE := @shared/scripts/sample
 SERVER := @shared/scripts/server

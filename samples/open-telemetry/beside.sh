@@ -2,6 +2,12 @@
 # What `make run-open-telemetry` and `make worker-open-telemetry` bring along, read by shared/scripts/sample: a
 # collector that prints the traces, unless there is one.
 
-if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ] && ! listens 127.0.0.1 4317; then
-    beside collector
-fi
+case "${OTEL_SDK_DISABLED:-},${OTEL_TRACES_EXPORTER:-}" in
+    [Tt][Rr][Uu][Ee],* | *,none) ;;
+    *)
+        if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}${OTEL_EXPORTER_OTLP_TRACES_ENDPOINT:-}" ] &&
+            ! listens 127.0.0.1 4317; then
+            beside collector
+        fi
+        ;;
+esac

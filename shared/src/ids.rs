@@ -118,9 +118,10 @@ mod tests {
     /// A child's id fits, or the failure says by how much the parent's is too long.
     #[test]
     fn child_ids_fit() {
-        let id = |length, suffix| child_id(&"p".repeat(length), suffix);
-        assert_eq!(id(249, "child").map(|id| id.len()).ok(), Some(255));
-        let Err(failure) = id(250, "child") else {
+        let parent = |length| "p".repeat(length);
+        let id = child_id(&parent(249), "child");
+        assert_eq!(id.map(|id| id.len()).ok(), Some(255));
+        let Err(failure) = child_id(&parent(250), "child") else {
             panic!("256 bytes are too many")
         };
         assert_eq!(failure.type_name(), Some(ID_TOO_LONG));

@@ -105,7 +105,7 @@ async fn silent_while_replaying() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(move || writer.clone())
-        .with_env_filter("logs=info,shared=error")
+        .with_env_filter("shared_tests_logs=info,shared=error")
         .init();
     with_worker(uncached, async |env| {
         let handle = env

@@ -33,15 +33,19 @@ pub fn worker_options(
         .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(100))
         .build();
     let orders = metrics.clone();
-    Ok(WorkerOptions::new(task_queue)
+    let mut options = WorkerOptions::new(task_queue)
         .tuner(tuner)
         .register_workflow::<StartTwoActivitiesWorkflow>()?
         .register_workflow_with_factory(move || OrderWorkflow::new(orders.clone()))?
         .register_activities(MetricsActivities)
+        .build();
+    // The registered types are the only ones that become labels.
+    let metrics = metrics.of(&options.workflows());
+    options
         .activity_inbound_interceptor(metrics)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
-        .workflow_interceptor(SizeLimit::in_workflows())
-        .build())
+        .workflow_interceptor(SizeLimit::in_workflows());
+    Ok(options)
 }

@@ -9,7 +9,11 @@
 use crate::workflows::Channel;
 use anyhow::{Context, anyhow};
 use shared::ConnectionArgs;
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 use temporalio_client::Client;
 use temporalio_common::telemetry::{
     HistogramBucketOverrides, PrometheusExporterOptions, TelemetryOptions,
@@ -17,7 +21,7 @@ use temporalio_common::telemetry::{
     start_prometheus_metric_exporter, telemetry_init,
 };
 use temporalio_sdk::{
-    Runtime,
+    Runtime, WorkflowDefinitions,
     activities::ActivityError,
     interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
     runtime::RuntimeOptions,
@@ -25,6 +29,10 @@ use temporalio_sdk::{
 
 /// Where the metrics are read, unless somebody says otherwise.
 pub const ADDRESS: &str = "127.0.0.1:9090";
+
+/// The label's value for all workflow types that the worker has not registered. Anybody who may start a workflow
+/// chooses its type, and each value is one more series.
+pub const UNKNOWN: &str = "_unknown";
 
 const SCHEDULE_TO_START: &str = "activity_schedule_to_start_latency";
 
@@ -40,6 +48,7 @@ const BUCKETS: [f64; 12] = [
 #[derive(Clone)]
 pub struct Metrics {
     address: SocketAddr,
+    workflow_types: Arc<BTreeSet<String>>,
     meter: Arc<dyn CoreMeter>,
     schedule_to_start: HistogramDuration,
     executions: Counter,
@@ -76,6 +85,7 @@ impl Metrics {
         };
         let metrics = Self {
             address: exporter.bound_addr,
+            workflow_types: Arc::default(),
             schedule_to_start: meter.histogram_duration(parameters(
                 SCHEDULE_TO_START,
                 "Seconds that an attempt at an activity waited for a worker",
@@ -96,6 +106,14 @@ impl Metrics {
             metrics.ordered(channel, 0);
         }
         Ok(metrics)
+    }
+
+    /// As before, with these types as values of the label `workflow_type`, and [`UNKNOWN`] for all others.
+    pub fn of(mut self, workflows: &WorkflowDefinitions) -> Self {
+        let types = workflows.workflow_definitions();
+        let types = types.map(|workflow| workflow.workflow_type.to_string());
+        self.workflow_types = Arc::new(types.collect());
+        self
     }
 
     /// Where they are served, with the port that was free.
@@ -163,9 +181,15 @@ impl ActivityInboundInterceptor for Metrics {
             (info.current_attempt_scheduled_time, info.started_time)
             && let Ok(waited) = started.duration_since(scheduled)
         {
-            // Both have as many values as there are types. An id in a label would make a new
-            // series for every workflow, for as long as the process lives.
-            let workflow_type = info.workflow_type.clone().unwrap_or_default();
+            // Both labels have as many values as this worker has types: the SDK runs no activity that is not
+            // registered, but the workflow may be another worker's. An id in a label would make new series
+            // for every workflow, and the process would keep them until it ends.
+            let workflow_type = match &info.workflow_type {
+                Some(known) if self.workflow_types.contains(known) => known.clone(),
+                Some(_) => UNKNOWN.to_owned(),
+                // Started without a workflow.
+                None => String::new(),
+            };
             let labels = [
                 MetricKeyValue::new("workflow_type", workflow_type),
                 MetricKeyValue::new("activity_type", info.activity_type.clone()),

@@ -4,6 +4,7 @@ pub mod activities;
 pub mod receiver;
 mod spans;
 pub mod telemetry;
+pub mod variables;
 pub mod workflows;
 
 use activities::CheckoutActivities;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use crate::spans::{Collector, Discreet, EndIfForgotten, Once, Reasons};
-use anyhow::{Context, ensure};
+use crate::{
+    spans::{Collector, Discreet, EndIfForgotten, Once, Reasons},
+    variables::{Settings, without_effect},
+};
+use anyhow::Context;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{
     SpanExporter as OtlpExporter, WithExportConfig, WithTonicConfig,
@@ -12,11 +15,13 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
-    trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanExporter},
+    trace::{
+        BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanExporter, TracerProviderBuilder,
+    },
 };
 use shared::ConnectionArgs;
 use std::{sync::Arc, time::Duration};
-use temporalio_client::{Client, ClientOptions, Url};
+use temporalio_client::{Client, ClientOptions};
 use temporalio_common::telemetry::{
     OtelCollectorOptions, TelemetryOptions, build_otlp_metric_exporter,
 };
@@ -29,8 +34,6 @@ use temporalio_sdk::{
 };
 use tracing::{Dispatch, dispatcher};
 
-const COLLECTOR: &str = "http://127.0.0.1:4317";
-
 /// How long the collector has for a batch.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -41,36 +44,30 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "OpenTelemetry")]
 pub struct OtlpArgs {
-    /// Collector that speaks OTLP over gRPC [default: http://127.0.0.1:4317]
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    /// Collector that speaks OTLP over gRPC [env: OTEL_EXPORTER_OTLP_ENDPOINT] [default: http://127.0.0.1:4317]
+    #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
 }
 
 impl OtlpArgs {
-    /// The address asked for.
+    /// Reads OpenTelemetry's standard variables, and warns of those that have no effect.
     ///
     /// # Errors
-    /// If it is no URL, or one with credentials in it.
-    pub fn endpoint(&self) -> anyhow::Result<Url> {
-        let text = self.otlp_endpoint.as_deref();
-        let text = text.filter(|text| !text.is_empty()).unwrap_or(COLLECTOR);
-        let from = "OTEL_EXPORTER_OTLP_ENDPOINT, --otlp-endpoint";
-        let url = Url::parse(text).ok();
-        let url = url.filter(|url| ["http", "https"].contains(&url.scheme()));
-        let url = url.with_context(|| {
-            format!("the collector's address is no URL like {COLLECTOR} ({from})")
+    /// As [`Settings::read`].
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let settings = Settings::read(self.otlp_endpoint.as_deref(), |name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })?;
-        ensure!(
-            url.username().is_empty() && url.password().is_none(),
-            "the collector's address has credentials in it ({from}); they belong into \
-             OTEL_EXPORTER_OTLP_HEADERS"
-        );
-        Ok(url)
+        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let set = set.map(|(name, _)| name.to_string_lossy().into_owned());
+        let without_effect = without_effect(set);
+        if !settings.disabled && !without_effect.is_empty() {
+            tracing::warn!(
+                "these variables have no effect here: {}",
+                without_effect.join(", ")
+            );
+        }
+        Ok(settings)
     }
 }
 
@@ -80,16 +77,29 @@ pub struct Tracing {
 }
 
 impl Tracing {
-    /// To the collector at `endpoint`, whether it answers or not. The exporter obeys the standard
-    /// variables too, `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_BSP_*` among them.
+    /// Sends spans where the settings say, whether a collector answers there or not.
     ///
     /// # Errors
-    /// If the exporter cannot be made of what these variables say.
-    pub fn start(service: &'static str, endpoint: &Url) -> anyhow::Result<Self> {
+    /// If the exporter cannot be made of what the variables say.
+    pub fn start(service: &'static str, settings: &Settings) -> anyhow::Result<Self> {
+        let service = settings
+            .service
+            .clone()
+            .unwrap_or_else(|| service.to_owned());
+        let Some(endpoint) = &settings.traces else {
+            let provider = provider(service).build();
+            if settings.disabled {
+                // From then on its spans are empty, and no context has a trace.
+                provider.shutdown()?;
+            }
+            return Ok(Self { provider });
+        };
         let mut exporter = OtlpExporter::builder()
             .with_tonic()
-            .with_endpoint(endpoint.as_str())
-            .with_timeout(TIMEOUT);
+            .with_endpoint(endpoint.as_str());
+        if !settings.timeout {
+            exporter = exporter.with_timeout(TIMEOUT);
+        }
         if endpoint.scheme() == "https" {
             exporter = exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
         }
@@ -100,13 +110,13 @@ impl Tracing {
         ))
     }
 
-    /// To `exporter`, by way of a queue and a thread: who ends a span does not wait for it.
-    pub fn with_exporter(service: &'static str, exporter: impl SpanExporter + 'static) -> Self {
+    /// Sends spans to `exporter` from a queue and a thread of their own: code that ends a span does not wait for it.
+    pub fn with_exporter(
+        service: impl Into<String>,
+        exporter: impl SpanExporter + 'static,
+    ) -> Self {
         let batches = BatchSpanProcessor::builder(Discreet(exporter)).build();
-        let provider = SdkTracerProvider::builder()
-            .with_resource(Resource::builder().with_service_name(service).build())
-            // In workflows, ids that are the same in a replay: what has been sent names them.
-            .with_id_generator(WorkflowIdGenerator::default())
+        let provider = provider(service.into())
             // Drops what workflow code itself starts during a replay; the plugin drops its own.
             .with_span_processor(WorkflowSpanProcessor::new(batches))
             .build();
@@ -161,13 +171,20 @@ impl Tracing {
     }
 }
 
-/// The SDK's runtime; its metrics go to the collector at `endpoint` so often, or nowhere.
+fn provider(service: String) -> TracerProviderBuilder {
+    SdkTracerProvider::builder()
+        .with_resource(Resource::builder().with_service_name(service).build())
+        // In workflows, ids that are the same in a replay: what has been sent names them.
+        .with_id_generator(WorkflowIdGenerator::default())
+}
+
+/// Starts the SDK's runtime. It sends metrics to the settings' collector this often, or not at all.
 ///
 /// # Errors
 /// When called outside a tokio runtime.
-pub fn runtime(endpoint: &Url, every: Option<Duration>) -> anyhow::Result<Runtime> {
+pub fn runtime(settings: &Settings, every: Option<Duration>) -> anyhow::Result<Runtime> {
     let mut telemetry = TelemetryOptions::builder().build();
-    if let Some(every) = every {
+    if let (Some(every), Some(endpoint)) = (every, &settings.metrics) {
         let options = OtelCollectorOptions::builder()
             .url(endpoint.clone())
             .metric_periodicity(every)

@@ -5,7 +5,7 @@
 
 use crate::outline::outline;
 use anyhow::{Context, ensure};
-use open_telemetry::receiver::Receiver;
+use open_telemetry::receiver::{Received, Receiver};
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 use testing::{TestEnv, address};
 use tokio::{
@@ -13,6 +13,9 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
+
+/// How long a program may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn command(binary: &str, env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(binary);
@@ -143,7 +146,7 @@ async fn mute_collector() -> anyhow::Result<()> {
     let endpoint = format!("http://{}", mute.local_addr()?);
     let _worker = worker(&env, &endpoint)?.spawn()?;
     let mut starter = starter(&env, &endpoint)?;
-    let started = timeout(Duration::from_secs(10), starter.output()).await??;
+    let started = timeout(Duration::from_secs(30), starter.output()).await??;
     ensure!(started.status.success(), "{started:?}");
     let log = String::from_utf8(started.stderr)?;
     assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
@@ -155,7 +158,7 @@ async fn mute_collector() -> anyhow::Result<()> {
 #[tokio::test]
 async fn bad_endpoint() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let from = "(OTEL_EXPORTER_OTLP_ENDPOINT, --otlp-endpoint)";
+    let from = "(OTEL_EXPORTER_OTLP_ENDPOINT)";
     let no_url = format!("the collector's address is no URL like http://127.0.0.1:4317 {from}");
     let password = format!(
         "the collector's address has credentials in it {from}; they belong into \
@@ -174,5 +177,121 @@ async fn bad_endpoint() -> anyhow::Result<()> {
             format!("Error: {reason}\n")
         );
     }
+    Ok(())
+}
+
+/// A standard variable that would have no effect ends worker and starter at once, in one line that names it. The
+/// unit tests of `variables` have all of them.
+#[tokio::test]
+async fn refused_variables() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let local = "http://127.0.0.1:4317";
+    let cases = [
+        ("OTEL_TRACES_SAMPLER", "sometimes", local),
+        ("OTEL_TRACES_EXPORTER", "zipkin", local),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", local),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", local),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", local),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "key=s3cret",
+            "http://192.0.2.1:4317",
+        ),
+    ];
+    for (name, value, endpoint) in cases {
+        for mut program in [worker(&env, endpoint)?, starter(&env, endpoint)?] {
+            let ended = timeout(PATIENCE, program.env(name, value).output()).await??;
+            let said = String::from_utf8(ended.stderr)?;
+            assert_eq!(ended.status.code(), Some(1), "{name}: {said}");
+            assert!(said.starts_with(&format!("Error: {name} ")), "{said}");
+            assert!(
+                said.lines().count() == 1 && !said.contains("s3cret"),
+                "{said}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Runs a worker and a starter with these variables and a collector, and returns what the starter printed to stderr,
+/// what the worker logged and what has arrived. The baggage arrives in any case.
+async fn with_variables(
+    variables: &[(&str, &str)],
+    flags: &[&str],
+) -> anyhow::Result<(String, String, Received)> {
+    let env = TestEnv::new().await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let receiver = Receiver::default();
+    let received = receiver.subscribe();
+    tokio::spawn(receiver.serve(listener));
+    // Nobody listens there: the variable for traces wins.
+    let generic = "http://127.0.0.1:1";
+    let prepared = |mut program: Command| {
+        program.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint);
+        program.envs(variables.iter().copied());
+        program
+    };
+    let worker = prepared(worker(&env, generic)?).args(flags).spawn()?;
+    let mut starter = prepared(starter(&env, generic)?);
+    let started = timeout(
+        PATIENCE,
+        starter.args(["pears", "--tenant", "jane"]).output(),
+    )
+    .await??;
+    ensure!(started.status.success(), "{started:?}");
+    let result = "result: \"jane pays; pears by bicycle\"\n";
+    assert_eq!(String::from_utf8(started.stdout)?, result);
+    let log = stop(worker).await?;
+    let received = received.borrow().clone();
+    Ok((String::from_utf8(started.stderr)?, log, received))
+}
+
+/// Turned off, nothing is traced or measured, and the work goes on.
+#[tokio::test]
+async fn disabled() -> anyhow::Result<()> {
+    let off = [("OTEL_SDK_DISABLED", "true")];
+    let (stderr, log, received) = with_variables(&off, &["--otlp-metrics", "1"]).await?;
+    assert!(
+        stderr.contains("trace    none (OTEL_SDK_DISABLED)\n"),
+        "{stderr}"
+    );
+    assert!(!log.contains("WARN"), "{log}");
+    assert!(received.traces.is_empty() && received.metrics.is_empty());
+    Ok(())
+}
+
+/// Without an exporter there are traces, but nothing is sent.
+#[tokio::test]
+async fn no_exporter() -> anyhow::Result<()> {
+    let none = [("OTEL_TRACES_EXPORTER", "none")];
+    let (stderr, log, received) = with_variables(&none, &[]).await?;
+    let id = stderr.split_once("trace    ").context("no trace")?.1;
+    let id = id.lines().next().context("no id")?;
+    assert_eq!(id.len(), 32, "{stderr}");
+    assert!(log.contains(&format!("trace_id={id}")), "{log}");
+    assert!(!log.contains("WARN") && received.traces.is_empty(), "{log}");
+    Ok(())
+}
+
+/// The address for traces wins over the one for everything, the service has the name that the variable gives it, and
+/// a misspelt variable is named in a warning.
+#[tokio::test]
+async fn named_service() -> anyhow::Result<()> {
+    let variables = [
+        ("OTEL_SERVICE_NAME", "till"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,team=green"),
+        ("OTEL_TRACE_SAMPLER", "always_off"),
+    ];
+    let (_, log, received) = with_variables(&variables, &[]).await?;
+    assert!(
+        log.contains("these variables have no effect here: OTEL_TRACE_SAMPLER"),
+        "{log}"
+    );
+    let spans: Vec<_> = received.traces.values().flatten().collect();
+    assert!(
+        spans.len() > 5 && spans.iter().all(|span| span.service == "till"),
+        "{spans:?}"
+    );
     Ok(())
 }

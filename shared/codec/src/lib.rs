@@ -4,6 +4,14 @@
 //! Its data is a nonce of 12 random bytes, then ciphertext and tag of the payload as it was, its own
 //! metadata included: what kind of thing is stored is nobody's business either.
 
+#![warn(missing_docs)]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "no workflow code in here"
+)]
+
 mod keys;
 #[cfg(test)]
 mod tests;

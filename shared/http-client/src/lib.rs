@@ -1,5 +1,7 @@
 //! An HTTP client whose TLS does not contradict the SDK's, and the failure of its requests.
 
+#![warn(missing_docs)]
+
 use anyhow::{Context, anyhow};
 use reqwest::{Client, Error, Url};
 use shared::TOO_LARGE;

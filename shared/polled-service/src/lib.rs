@@ -3,6 +3,14 @@
 //! `GET /greetings?id=…&greeting=Hello&name=World` answers 503 until the fifth request for an id,
 //! then 200 and the greeting. Without a name it is 400; `/broken` is always 500, anything else 404.
 
+#![warn(missing_docs)]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "no workflow code in here"
+)]
+
 use anyhow::{Context, bail};
 use axum::{
     Router,

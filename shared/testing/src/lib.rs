@@ -4,6 +4,14 @@
 //! Without that variable each test binary starts a server of its own, which ends with it, so a
 //! plain `cargo test` works too. Tests never go to `TEMPORAL_ADDRESS`.
 
+#![warn(missing_docs)]
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "no workflow code in here"
+)]
+
 mod history;
 mod load;
 pub mod operate;
@@ -39,7 +47,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Longest that the body of a test may take: one that hangs is to fail, and to say so.
-pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to the test server and a task queue that nobody else uses.
 #[derive(Clone)]

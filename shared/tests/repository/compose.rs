@@ -186,6 +186,11 @@ fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
         r#"prometheus: \{endpoint: "0\.0\.0\.0:(\d+)""#,
     )?);
     ensure!(targets == served, "{targets:?} are not {served:?}");
+    // In the container, the two steps up from /compose lead to the root.
+    let rules = captures(&read(config)?, r"(?m)^  - \.\./\.\./(\S+)$")?;
+    ensure!(rules.len() == 1, "{rules:?}");
+    let mount = format!("- ./{0}:/{0}:ro\n", rules.concat());
+    ensure!(read("docker-compose.yml")?.contains(&mount), "no {mount}");
     match outside("promtool")
         .args(["check", "config", config])
         .current_dir(root())

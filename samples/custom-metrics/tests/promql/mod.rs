@@ -1,4 +1,4 @@
-//! What the dashboard and the README ask Prometheus for, and whether it is there.
+//! The metrics that the dashboard asks Prometheus for, and whether they exist.
 
 use anyhow::{Context, ensure};
 use custom_metrics::scrape::Scrape;
@@ -7,16 +7,16 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 const DASHBOARD: &str = include_str!("../../dashboard.json");
-const README: &str = include_str!("../../README.md");
 
 /// A metric, and the labels that a query selects or groups it by.
 #[derive(Debug)]
 pub struct Asked {
-    metric: String,
+    /// Its name.
+    pub metric: String,
     labels: BTreeSet<String>,
 }
 
-/// All of both.
+/// Returns every metric in the dashboard.
 pub fn asked() -> anyhow::Result<Vec<Asked>> {
     let mut all = Vec::new();
     let dashboard: Value = serde_json::from_str(DASHBOARD)?;
@@ -42,16 +42,8 @@ pub fn asked() -> anyhow::Result<Vec<Asked>> {
             labels: BTreeSet::from([label.to_owned()]),
         });
     }
-    let from_dashboard = all.len();
-    let table = README.lines().filter(|line| line.starts_with('|'));
-    for query in captures("`([^`]*temporal_[^`]*)`", table)? {
-        all.extend(metrics(&query, Vec::new())?);
-    }
-    // Or the two have changed, and this reads them no longer.
-    ensure!(
-        from_dashboard > 30 && all.len() > from_dashboard + 10,
-        "{all:?}"
-    );
+    // Otherwise the dashboard has changed, and this no longer finds its queries.
+    ensure!(all.len() > 30, "{all:?}");
     Ok(all)
 }
 

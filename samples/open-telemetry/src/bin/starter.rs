@@ -41,7 +41,7 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     init_logs()?;
-    let tracing = Tracing::start("open-telemetry-starter", &args.otlp.endpoint()?)?;
+    let tracing = Tracing::start("open-telemetry-starter", &args.otlp.settings()?)?;
     let ended = checkout(args, &tracing).await;
     // Whatever came of it: a trace of what went wrong is worth the most.
     tracing.finish();
@@ -68,7 +68,10 @@ async fn checkout(args: Args, tracing: &Tracing) -> MainResult {
         .with_context(context.clone())
         .await?;
     print_started(&handle, task_queue);
-    eprintln!("trace    {}", context.span().span_context().trace_id());
+    match context.span().span_context() {
+        span if span.is_valid() => eprintln!("trace    {}", span.trace_id()),
+        _ => eprintln!("trace    none (OTEL_SDK_DISABLED)"),
+    }
     print_result(&handle.get_result(Default::default()).await?)?;
     Ok(())
 }

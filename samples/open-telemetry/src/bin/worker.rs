@@ -37,9 +37,9 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     init_logs_as(args.worker.log_format)?;
-    let endpoint = args.otlp.endpoint()?;
-    let runtime = runtime(&endpoint, args.otlp_metrics.map(Duration::from_secs))?;
-    let tracing = Tracing::start("open-telemetry-worker", &endpoint)?;
+    let settings = args.otlp.settings()?;
+    let runtime = runtime(&settings, args.otlp_metrics.map(Duration::from_secs))?;
+    let tracing = Tracing::start("open-telemetry-worker", &settings)?;
     let client = tracing.connect(&args.worker.connection).await?;
     let options = worker_options(args.worker.task_queue(TASK_QUEUE)?)?;
     let ended = run_until_shutdown(Worker::new(&runtime, client, options)?).await;
