@@ -1,6 +1,8 @@
 //! A starter's command line, and what it prints: the result to stdout, the rest to stderr.
 
-use crate::{ConnectionArgs, check_id, printable, text::printable_json, warn_while_waiting};
+use crate::{
+    ConnectionArgs, check_id, end_on_signals, printable, text::printable_json, warn_while_waiting,
+};
 use anyhow::{Context, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -35,10 +37,11 @@ pub struct StarterArgs {
 }
 
 impl StarterArgs {
-    /// Sends logs to stderr, then connects as the flags and the environment say.
+    /// Lets Ctrl-C and SIGTERM end the process, sends logs to stderr, then connects as the flags and
+    /// the environment say.
     ///
     /// # Errors
-    /// As [`crate::init_logs`] and [`ConnectionArgs::connect`].
+    /// As [`end_on_signals`], [`crate::init_logs`] and [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
         self.connect_with(DataConverter::default()).await
     }
@@ -48,6 +51,7 @@ impl StarterArgs {
     /// # Errors
     /// As [`StarterArgs::connect`].
     pub async fn connect_with(&self, data_converter: DataConverter) -> anyhow::Result<Client> {
+        end_on_signals()?;
         crate::init_logs()?;
         self.connection.connect_with(data_converter).await
     }

@@ -1,5 +1,6 @@
 //! Logs and the SDK's runtime, each in one call, and the fields that say whose line a line is.
 
+use crate::running::Running;
 use anyhow::Context;
 use futures::FutureExt;
 use std::{future::poll_fn, io::IsTerminal};
@@ -72,7 +73,8 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// Interceptors that put fields on every line from an activity or a workflow: workflow id, run id,
-/// and activity type with attempt, or workflow type. Workflow code is silent while it replays.
+/// and activity type with attempt, or workflow type. Workflow code is silent while it replays. From
+/// this interceptor, [`crate::run_until_shutdown`] also knows which activities a shutdown waits for.
 ///
 /// A worker takes both:
 ///
@@ -115,7 +117,12 @@ impl ActivityInboundInterceptor for LogFields {
             activity_type = info.activity_type,
             attempt = info.attempt,
         );
-        Box::pin(next.run(input).instrument(span))
+        // A standalone activity belongs to no workflow.
+        let id = info.workflow_id.as_ref().unwrap_or(&info.activity_id);
+        let running = Running::new(&info.activity_type, id);
+        // No `async` block, which would show in the stack traces of activities.
+        let activity = next.run(input).instrument(span);
+        Box::pin(activity.inspect(move |_| drop(running)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A worker that is told to end while an activity runs which does not care.
+//! A worker that is told to end while an activity runs that ignores its cancellation.
 
 #![cfg(unix)]
 #![allow(
@@ -8,18 +8,28 @@
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
 use anyhow::{Context, ensure};
-use shared::{Input, WorkerArgs, run_until_shutdown};
-use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    time::Duration,
+use shared::{
+    GRACEFUL_SHUTDOWN_PERIOD, Input, LogFields, SHUTDOWN_LIMIT, WorkerArgs, run_until_shutdown,
 };
+use std::{
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityOptions, Worker, WorkerOptions, WorkflowContext, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
 use testing::{TestEnv, address};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[workflow]
 #[derive(Default)]
@@ -28,10 +38,13 @@ pub struct StubbornWorkflow;
 #[workflow_methods]
 impl StubbornWorkflow {
     #[run]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, nothing: Input<()>) -> WorkflowResult<()> {
-        nothing.valid()?;
+    pub async fn run(ctx: &mut WorkflowContext<Self>, hog: Input<bool>) -> WorkflowResult<()> {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(60));
-        ctx.execute_activity(Activities::block, (), options).await?;
+        if hog.valid()? {
+            ctx.execute_activity(Activities::hog, (), options).await?;
+        } else {
+            ctx.execute_activity(Activities::block, (), options).await?;
+        }
         Ok(())
     }
 }
@@ -40,24 +53,33 @@ pub struct Activities;
 
 #[activities]
 impl Activities {
-    /// Blocks its thread and looks at nothing meanwhile.
+    /// Blocks a thread of its own, and looks at nothing meanwhile.
     #[activity(name = "block")]
     pub fn block(_ctx: ActivityContext) -> Result<(), ActivityError> {
         tracing::info!("blocking");
         std::thread::sleep(Duration::from_secs(60));
         Ok(())
     }
+
+    /// Blocks the only thread of the worker.
+    #[activity(name = "hog")]
+    pub async fn hog(_ctx: ActivityContext) -> Result<(), ActivityError> {
+        tracing::info!("blocking");
+        std::thread::sleep(Duration::from_secs(60));
+        Ok(())
+    }
 }
 
-/// The worker, in a process of its own that the test below starts.
+/// The worker, in a process of its own that the tests below start.
 #[tokio::test]
-#[ignore = "a part of the test below"]
+#[ignore = "a part of the tests below"]
 async fn stubborn_worker() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let options = WorkerOptions::new(std::env::var("TEMPORAL_TASK_QUEUE")?)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<StubbornWorkflow>()?
         .register_activities(Activities)
-        .graceful_shutdown_period(Duration::from_millis(100))
+        .activity_inbound_interceptor(LogFields)
         .build();
     let worker = Worker::new(
         &WorkerArgs::default().init_telemetry()?,
@@ -67,45 +89,121 @@ async fn stubborn_worker() -> anyhow::Result<()> {
     run_until_shutdown(worker).await
 }
 
-/// The first signal waits for the activity, the second does not.
+/// A worker whose activity blocks by now.
+struct Stubborn {
+    worker: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    workflow: WorkflowHandle<Client, UntypedWorkflow>,
+}
+
+impl Stubborn {
+    async fn start(hog: bool) -> anyhow::Result<Self> {
+        let env = TestEnv::new().await?;
+        let workflow = env.start_json("StubbornWorkflow", &[hog.into()]).await?;
+        let mut worker = Command::new(std::env::current_exe()?)
+            .args([
+                "shutdown::stubborn_worker",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("TEMPORAL_TEST_ADDRESS", address()?)
+            .env("TEMPORAL_TASK_QUEUE", &env.task_queue)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let log = BufReader::new(worker.stderr.take().context("piped")?).lines();
+        let mut stubborn = Self {
+            worker,
+            log,
+            workflow,
+        };
+        stubborn.line("blocking").await?;
+        Ok(stubborn)
+    }
+
+    async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.worker.id().context("it has ended")?.to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        ensure!(status.await?.success());
+        Ok(())
+    }
+
+    /// The next line of the log that contains `words`.
+    async fn line(&mut self, words: &str) -> anyhow::Result<String> {
+        let line = async {
+            loop {
+                let line = self.log.next_line().await?;
+                let line = line.with_context(|| format!("it ended without `{words}`"))?;
+                if line.contains(words) {
+                    return Ok(line);
+                }
+            }
+        };
+        timeout(PATIENCE, line)
+            .await
+            .with_context(|| format!("it does not log `{words}`"))?
+    }
+
+    async fn end(&mut self) -> anyhow::Result<ExitStatus> {
+        let status = timeout(PATIENCE, self.worker.wait()).await;
+        let status = status.context("the worker does not end")??;
+        self.workflow.terminate(Default::default()).await?;
+        Ok(status)
+    }
+
+    /// Whether the line says that this activity of this workflow runs.
+    fn names(&self, line: &str, field: &str, activity: &str) -> anyhow::Result<()> {
+        let id = &self.workflow.info().workflow_id;
+        let named = format!("{field}=\"{activity} ({id})\"");
+        ensure!(line.contains(&named), "no {named}: {line}");
+        Ok(())
+    }
+}
+
+/// The first signal waits for the activity and says so. The second does not wait, and decides the
+/// exit status.
 #[tokio::test]
 async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
-    let env = TestEnv::new().await?;
-    let handle = env
-        .client
-        .start_workflow(StubbornWorkflow::run, ().into(), env.start_options())
-        .await?;
-    let mut worker = Command::new(std::env::current_exe()?)
-        .args([
-            "shutdown::stubborn_worker",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env("TEMPORAL_TEST_ADDRESS", address()?)
-        .env("TEMPORAL_TASK_QUEUE", &env.task_queue)
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let pid = worker.id().to_string();
-    let signal = || Command::new("kill").args(["-s", "TERM", &pid]).status();
-    let mut log = BufReader::new(worker.stderr.take().context("piped")?).lines();
-    let mut wait_for = |words: &str| -> anyhow::Result<()> {
-        loop {
-            let line = log
-                .next()
-                .with_context(|| format!("ended without `{words}`"))??;
-            if line.contains(words) {
-                return Ok(());
-            }
-        }
-    };
-    wait_for("blocking")?;
-    signal()?;
-    wait_for("a second signal ends it at once")?;
-    signal()?;
-    wait_for("ended at once")?;
-    let status = worker.wait()?;
-    ensure!(status.code() == Some(130), "{status}");
-    handle.terminate(Default::default()).await?;
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut stubborn = Stubborn::start(false).await?;
+        stubborn.signal("TERM").await?;
+        let line = stubborn.line("shutting down").await?;
+        ensure!(line.contains("signal=SIGTERM"), "{line}");
+        stubborn.names(&line, "waiting_for", "block")?;
+        stubborn.signal(signal).await?;
+        let line = stubborn.line("ended at once").await?;
+        stubborn.names(&line, "unfinished", "block")?;
+        let status = stubborn.end().await?;
+        ensure!(status.code() == Some(code), "{status}");
+    }
     Ok(())
+}
+
+async fn ends_in_time(hog: bool, activity: &str) -> anyhow::Result<()> {
+    let mut stubborn = Stubborn::start(hog).await?;
+    let signalled = Instant::now();
+    stubborn.signal("TERM").await?;
+    let line = stubborn.line("shutting down").await?;
+    stubborn.names(&line, "waiting_for", activity)?;
+    let line = stubborn.line("ignore their cancellation").await?;
+    stubborn.names(&line, "unfinished", activity)?;
+    let status = stubborn.end().await?;
+    let took = signalled.elapsed();
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(took >= SHUTDOWN_LIMIT, "{took:?}");
+    Ok(())
+}
+
+/// One signal is enough, although the activity blocks a thread that tokio waits for.
+#[tokio::test]
+async fn an_activity_that_ignores_its_cancellation() -> anyhow::Result<()> {
+    ends_in_time(false, "block").await
+}
+
+/// One signal is enough, although the worker itself can no longer do anything.
+#[tokio::test]
+async fn an_activity_that_blocks_the_worker() -> anyhow::Result<()> {
+    ends_in_time(true, "hog").await
 }

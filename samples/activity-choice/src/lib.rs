@@ -6,7 +6,7 @@ pub mod workflows;
 
 use activities::FruitActivities;
 use ledger::Ledger;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
 
@@ -23,6 +23,7 @@ pub fn worker_options(
     ledger: Option<Ledger>,
 ) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<PurchaseFruitsWorkflow>()?
         .register_activities(FruitActivities { ledger })
         .activity_inbound_interceptor(LogFields)

@@ -4,7 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::CancellationActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::CancellationWorkflow;
 
@@ -17,6 +17,7 @@ pub const TASK_QUEUE: &str = "cancellation-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<CancellationWorkflow>()?
         .register_activities(CancellationActivities)
         .activity_inbound_interceptor(LogFields)

@@ -6,7 +6,9 @@
 use cancellation::workflows::CancellationWorkflow;
 use temporalio_client::errors::WorkflowGetResultError;
 use testing::{
-    TestEnv, activity_types, address, forget_cache, survive::WorkerProcess, until_pending,
+    TestEnv, activity_types, address, forget_cache,
+    survive::{WorkerProcess, handed_over},
+    until_pending,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
@@ -90,5 +92,20 @@ async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
         activity_types(&handle).await?,
         ["never_complete_activity", "cleanup_activity"]
     );
+    Ok(())
+}
+
+/// SIGTERM while the activity works: the worker cancels it after the grace period, reports that and
+/// ends, and another worker runs the activity at once. The workflow itself is not cancelled.
+#[tokio::test]
+async fn a_worker_shuts_down_while_it_works() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let handle = env
+        .client
+        .start_workflow(CancellationWorkflow::run, ().into(), env.start_options())
+        .await?;
+    let _second = handed_over(&handle, [worker(&env)?, worker(&env)?]).await?;
+    assert_eq!(activity_types(&handle).await?, ["never_complete_activity"]);
+    handle.terminate(Default::default()).await?;
     Ok(())
 }

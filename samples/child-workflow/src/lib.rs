@@ -6,7 +6,7 @@ pub mod workflows;
 
 use close_policy::LeavingParentWorkflow;
 use many::GreetManyWorkflow;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
 
@@ -19,6 +19,7 @@ pub const TASK_QUEUE: &str = "child-workflow-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<ComposeGreetingWorkflow>()?
         .register_workflow::<GreetingWorkflow>()?
         .register_workflow::<AdvancedParentWorkflow>()?

@@ -2,7 +2,7 @@
 
 pub mod workflows;
 
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::LongRunningWorkflow;
 
@@ -15,6 +15,7 @@ pub const TASK_QUEUE: &str = "continue-as-new-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<LongRunningWorkflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())

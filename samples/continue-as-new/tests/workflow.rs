@@ -1,5 +1,12 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "no workflow code in here"
+)]
+
+use anyhow::ensure;
 use continue_as_new::{
     worker_options,
     workflows::{LongRunningInput, LongRunningWorkflow, State},
@@ -7,13 +14,25 @@ use continue_as_new::{
 use futures::future::try_join;
 use serde_json::{Value, json};
 use shared::histories;
+use std::{collections::HashMap, time::Duration};
 use temporalio_client::{
-    Client, UntypedSignal, WorkflowHandle,
-    errors::{WorkflowGetResultError, WorkflowInteractionError},
+    Client, NamespacedClient, RetryPolicy, UntypedSignal, WorkflowHandle, WorkflowStartOptions,
+    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
+    grpc::OperatorService,
+    tonic::{Code, IntoRequest},
 };
-use temporalio_common::protos::temporal::api::{
-    enums::v1::EventType::{self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew},
-    history::v1::HistoryEvent,
+use temporalio_common::{
+    MemoValues, Priority,
+    protos::temporal::api::{
+        common::v1::{Header, Payload},
+        enums::v1::{
+            EventType::{self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew},
+            IndexedValueType,
+        },
+        history::v1::{HistoryEvent, history_event::Attributes},
+        operatorservice::v1::AddSearchAttributesRequest,
+    },
+    search_attributes::{SearchAttributeKey, SearchAttributes},
 };
 use testing::{TestEnv, bad_input, event_types, raw_json, until, with_worker};
 
@@ -345,4 +364,126 @@ async fn ends_cancelled_before_a_timer_fires() -> anyhow::Result<()> {
     first.cancel(Default::default()).await?;
     until(&first, TimerFired).await?;
     env.work(worker_options, ended_cancelled(&first)).await
+}
+
+const CUSTOMER: SearchAttributeKey<String> = SearchAttributeKey::keyword("ContinueAsNewCustomer");
+
+/// The namespace has the search attribute from now on.
+async fn add_search_attribute(client: &Client) -> anyhow::Result<()> {
+    let keyword = IndexedValueType::Keyword.into();
+    let request = AddSearchAttributesRequest {
+        search_attributes: HashMap::from([(CUSTOMER.name().to_owned(), keyword)]),
+        namespace: client.namespace(),
+    };
+    let mut client = client.clone();
+    match client.add_search_attributes(request.into_request()).await {
+        Err(status) if status.code() != Code::AlreadyExists => Err(status.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Options that set all that the README lists.
+fn with_everything(env: &TestEnv) -> WorkflowStartOptions {
+    let plain = env.start_options();
+    let mut memo = MemoValues::new();
+    memo.insert("note", "kept".to_owned());
+    let header = HashMap::from([("tenant".to_owned(), Payload::default())]);
+    WorkflowStartOptions::new(plain.task_queue, plain.workflow_id)
+        .execution_timeout(Duration::from_secs(3600))
+        .run_timeout(Duration::from_secs(1800))
+        .task_timeout(Duration::from_secs(5))
+        .memo(memo)
+        .search_attributes(SearchAttributes::new(
+            [CUSTOMER.value_set("Ada".to_owned())],
+        ))
+        .retry_policy(RetryPolicy::builder().maximum_attempts(3).build())
+        .priority(Priority::builder().priority_key(1).build())
+        .cron_schedule("@every 1s".to_owned())
+        .header(Header { fields: header })
+        .static_summary("summary".to_owned())
+        .static_details("details".to_owned())
+        .build()
+}
+
+/// What the README says the next run keeps and what it loses: so does the server. A cron schedule ends
+/// with the run that continues as new.
+#[tokio::test]
+async fn keeps_and_loses_what_the_readme_says() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    add_search_attribute(&env.client).await?;
+    let input = LongRunningInput {
+        state: None,
+        max_iterations: Some(2),
+        continue_after_events: Some(0),
+    };
+    let started = loop {
+        let (input, options) = (input.clone().into(), with_everything(&env));
+        let start = env
+            .client
+            .start_workflow(LongRunningWorkflow::run, input, options);
+        match start.await {
+            // The server may take a moment to learn about the search attribute.
+            Err(WorkflowStartError::Rpc(status)) if status.code() == Code::InvalidArgument => {
+                ensure!(status.message().contains(CUSTOMER.name()), "{status}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            started => break started?,
+        }
+    };
+    let first = WorkflowHandle::new(env.client.clone(), started.info().clone());
+    env.work(worker_options, async {
+        assert_eq!(result(&first).await?, state(2, 20));
+        Ok(())
+    })
+    .await?;
+
+    let histories = histories(&first).await?;
+    assert_eq!(histories.len(), 3);
+    let [before, after] = [&histories[0], &histories[1]].map(|history| {
+        let event = history[0].clone();
+        let Some(Attributes::WorkflowExecutionStartedEventAttributes(run)) = event.attributes
+        else {
+            panic!("{event:?}");
+        };
+        let keeps = [
+            ("task queue", format!("{:?}", run.task_queue)),
+            (
+                "timeouts",
+                format!(
+                    "{:?} {:?} {:?}",
+                    run.workflow_execution_timeout,
+                    run.workflow_run_timeout,
+                    run.workflow_task_timeout
+                ),
+            ),
+            ("memo", format!("{:?}", run.memo)),
+            ("search attributes", format!("{:?}", run.search_attributes)),
+            ("retry policy", format!("{:?}", run.retry_policy)),
+            ("priority", format!("{:?}", run.priority)),
+        ];
+        let loses = [
+            ("cron schedule", !run.cron_schedule.is_empty()),
+            (
+                "headers",
+                run.header.is_some_and(|header| !header.fields.is_empty()),
+            ),
+            ("static summary and details", event.user_metadata.is_some()),
+        ];
+        (keeps, loses)
+    });
+    assert_eq!(before.0, after.0);
+    assert!(
+        before.0.iter().all(|(_, value)| !value.contains("None")),
+        "{before:?}"
+    );
+    assert!(before.1.iter().all(|(_, there)| *there), "{before:?}");
+    assert!(after.1.iter().all(|(_, there)| !there), "{after:?}");
+
+    let readme = include_str!("../README.md").split_whitespace();
+    let readme = readme.collect::<Vec<_>>().join(" ");
+    let keeps = before.0.iter().map(|(name, _)| name);
+    for name in keeps.chain(before.1.iter().map(|(name, _)| name)) {
+        assert!(readme.contains(name), "the README does not list the {name}");
+    }
+    Ok(())
 }

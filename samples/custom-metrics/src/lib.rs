@@ -7,7 +7,7 @@ pub mod workflows;
 
 use activities::MetricsActivities;
 use metrics::Metrics;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{
     WorkerOptions, WorkflowRegistrationError,
     runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
@@ -34,6 +34,7 @@ pub fn worker_options(
         .build();
     let orders = metrics.clone();
     let mut options = WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .tuner(tuner)
         .register_workflow::<StartTwoActivitiesWorkflow>()?
         .register_workflow_with_factory(move || OrderWorkflow::new(orders.clone()))?

@@ -8,7 +8,7 @@ pub mod workflows;
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
 use payload_codec::EncryptionCodec;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use std::sync::Arc;
 use temporalio_client::Client;
 use temporalio_common::data_converters::{DataConverter, PayloadConverter};
@@ -24,6 +24,7 @@ pub const TASK_QUEUE: &str = "encryption-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<Workflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())

@@ -5,7 +5,7 @@ pub mod causes;
 pub mod workflows;
 
 use activities::DataActivities;
-use shared::{LogFields, SizeLimit, StackTraces};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit, StackTraces};
 use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
@@ -19,6 +19,7 @@ pub const TASK_QUEUE: &str = "exceptions-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<DataProcessingWorkflow>()?
         .register_workflow::<TypedErrorsWorkflow>()?
         .register_activities(DataActivities)

@@ -4,7 +4,7 @@ pub mod activities;
 pub mod workflows;
 
 use activities::HelloActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::HelloWorkflow;
 
@@ -17,6 +17,7 @@ pub const TASK_QUEUE: &str = "hello-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<HelloWorkflow>()?
         .register_activities(HelloActivities)
         .activity_inbound_interceptor(LogFields)

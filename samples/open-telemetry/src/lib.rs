@@ -8,7 +8,7 @@ pub mod variables;
 pub mod workflows;
 
 use activities::CheckoutActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{CheckoutWorkflow, ShipmentWorkflow};
 
@@ -22,6 +22,7 @@ pub const TASK_QUEUE: &str = "open-telemetry-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<ShipmentWorkflow>()?
         .register_activities(CheckoutActivities)

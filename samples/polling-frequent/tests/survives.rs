@@ -5,9 +5,14 @@
 
 use polled_service::PolledService;
 use polling_frequent::workflows::GreetingWorkflow;
+use std::net::Ipv4Addr;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending};
+use testing::{
+    TestEnv, address, events, forget_cache,
+    survive::{WorkerProcess, handed_over},
+    until_pending,
+};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-frequent-worker");
 
@@ -52,6 +57,24 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     let last_failure = last_failure.map(|failure| failure.message);
     assert_eq!(last_failure.as_deref(), Some("activity Heartbeat timeout"));
     drop(second);
+    Ok(())
+}
+
+/// SIGTERM while the activity polls: the worker cancels it after the grace period, reports that and
+/// ends, and another worker polls on until the service answers.
+#[tokio::test]
+async fn a_worker_shuts_down_while_it_polls() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    // Not ready before the grace period ends.
+    let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 12).await?;
+    let handle = env
+        .client
+        .start_workflow(GreetingWorkflow::run, "World".into(), env.start_options())
+        .await?;
+    let workers = [worker(&env, &service)?, worker(&env, &service)?];
+    let _second = handed_over(&handle, workers).await?;
+    let greeting = handle.get_result(Default::default()).await?;
+    assert_eq!(greeting, "Hello, World!");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ pub mod workflows;
 
 use activities::GreetingActivities;
 use reqwest::Url;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::WorkerOptions;
 use workflows::{GreetingWorkflow, PollGreetingWorkflow};
 
@@ -18,6 +18,7 @@ pub const TASK_QUEUE: &str = "polling-periodic-task-queue";
 /// If two workflows had the same type, or no HTTP client can be made.
 pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOptions> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<GreetingWorkflow>()?
         .register_workflow::<PollGreetingWorkflow>()?
         .register_activities(GreetingActivities::new(service)?)

@@ -8,7 +8,7 @@ pub mod starts;
 pub mod workflows;
 
 use activities::ScheduleActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::YourSchedulesWorkflow;
 
@@ -24,6 +24,7 @@ pub const SCHEDULE_ID: &str = "workflow-schedule-id";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<YourSchedulesWorkflow>()?
         .register_activities(ScheduleActivities)
         .activity_inbound_interceptor(LogFields)

@@ -307,12 +307,12 @@ async fn demo_without_a_worker() -> anyhow::Result<()> {
     .await
 }
 
-/// Stopped half-way, by whichever signal, the demo deletes its schedule first.
+/// A signal in the middle of the demo deletes the schedule, then ends the demo with the signal's status.
 #[cfg(unix)]
 #[tokio::test]
 async fn demo_interrupted() -> anyhow::Result<()> {
     with_schedule(async |starter| {
-        for (signal, name) in [("INT", "Ctrl-C"), ("TERM", "SIGTERM")] {
+        for (signal, name, code) in [("INT", "Ctrl-C", 130), ("TERM", "SIGTERM", 143)] {
             let mut demo = starter.command("demo")?.stderr(Stdio::piped()).spawn()?;
             let stderr = demo.stderr.take().context("piped")?;
             let mut stderr = BufReader::new(stderr).lines();
@@ -332,7 +332,7 @@ async fn demo_interrupted() -> anyhow::Result<()> {
             assert_eq!(stderr.next_line().await?, Some(deleted));
             let stopped = format!("Error: stopped by {name}");
             assert_eq!(stderr.next_line().await?, Some(stopped));
-            assert_eq!(demo.wait().await?.code(), Some(1));
+            assert_eq!(demo.wait().await?.code(), Some(code));
             assert!(starter.is_gone().await?);
         }
         Ok(())

@@ -7,7 +7,7 @@ pub mod usage;
 pub mod workflows;
 
 use activities::ThroughputActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{EchoWorkflow, ThroughputWorkflow};
 
@@ -20,6 +20,7 @@ pub const TASK_QUEUE: &str = "throughput-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<ThroughputWorkflow>()?
         .register_workflow::<EchoWorkflow>()?
         .register_activities(ThroughputActivities)

@@ -6,7 +6,7 @@ pub mod models;
 pub mod workflows;
 
 use activities::MyActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::MyWorkflow;
 
@@ -19,6 +19,7 @@ pub const TASK_QUEUE: &str = "typed-payloads-task-queue";
 /// If two workflows had the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<MyWorkflow>()?
         .register_activities(MyActivities)
         .activity_inbound_interceptor(LogFields)

@@ -5,7 +5,7 @@ pub mod stages;
 pub mod workflows;
 
 use activities::OrderActivities;
-use shared::{LogFields, SizeLimit};
+use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 
@@ -21,6 +21,7 @@ pub fn worker_options(
     stage: Stage,
 ) -> Result<WorkerOptions, WorkflowRegistrationError> {
     let options = WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_activities(OrderActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())

@@ -2,7 +2,7 @@
 //!
 //! It happens to a sample's real worker binary, under the load of its `tests/load.json`.
 
-use super::{Case, Load, connect_to, events, root};
+use super::{Case, Load, connect_to, events, root, until_pending};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -14,9 +14,12 @@ use std::{
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use temporalio_client::{Client, UntypedWorkflow};
-use temporalio_common::data_converters::DataConverter;
-use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    data_converters::DataConverter,
+    protos::temporal::api::{failure::v1::failure::FailureInfo, history::v1::HistoryEvent},
+};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -106,9 +109,7 @@ impl WorkerProcess {
     /// # Errors
     /// If there is nothing to send it to.
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
-        let pid = self.child.id().context("the worker has ended by itself")?;
-        let kill = Command::new("kill").arg(pid.to_string()).status().await?;
-        ensure!(kill.success(), "kill: {kill}");
+        signal(&self.child, "TERM").await?;
         Ok(timeout(PATIENCE, self.child.wait()).await??)
     }
 
@@ -126,6 +127,58 @@ impl Drop for WorkerProcess {
         // It is one of a test's many, and there is nobody to tell.
         let _ = std::fs::remove_file(&self.log);
     }
+}
+
+async fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
+    let pid = child.id().context("the process has ended by itself")?;
+    let pid = pid.to_string();
+    let kill = Command::new("kill").args(["-s", name, &pid]).status();
+    let kill = kill.await?;
+    ensure!(kill.success(), "kill: {kill}");
+    Ok(())
+}
+
+/// Sends SIGTERM to the worker that runs the workflow's only activity, which takes longer than the
+/// worker's grace period, and returns the other worker once it runs the next attempt.
+///
+/// # Errors
+/// If the first worker does not end with status 0, if its log does not name the activity that it
+/// waits for, or if the server learns about the end of the attempt from a timeout.
+pub async fn handed_over<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    workers: [WorkerProcess; 2],
+) -> anyhow::Result<WorkerProcess> {
+    let [mut first, mut second] = workers;
+    let running = until_pending(handle, |activity| !activity.last_worker_identity.is_empty());
+    let activity = timeout(PATIENCE, running).await??;
+    if !activity
+        .last_worker_identity
+        .starts_with(&first.identity()?)
+    {
+        std::mem::swap(&mut first, &mut second);
+    }
+    let status = first.terminate().await?;
+    let log = first.log()?;
+    ensure!(status.success(), "{status}: {log}");
+    let kind = activity.activity_type.unwrap_or_default().name;
+    let named = format!("waiting_for=\"{kind} ({})\"", handle.info().workflow_id);
+    let lines = log.lines().filter(|line| line.contains(&named)).count();
+    ensure!(lines == 1, "{lines} lines with {named}: {log}");
+
+    let identity = second.identity()?;
+    let again = until_pending(handle, |activity| {
+        activity.attempt == 2 && activity.last_worker_identity.starts_with(&identity)
+    });
+    let again = timeout(PATIENCE, again)
+        .await
+        .context("no other worker runs the activity")??;
+    let failure = again.last_failure.unwrap_or_default();
+    let timed_out = matches!(
+        failure.failure_info,
+        Some(FailureInfo::TimeoutFailureInfo(_))
+    );
+    ensure!(!timed_out, "the worker did not report: {failure:?}");
+    Ok(second)
 }
 
 /// A development server with a file for its database, which outlives it.
@@ -201,6 +254,14 @@ impl ServerProcess {
         sleep(pause).await;
         self.child = Self::spawn(self.port, &self.database)?;
         self.answers().await
+    }
+
+    /// Stops the process (SIGSTOP): it accepts connections and answers nothing.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn freeze(&self) -> anyhow::Result<()> {
+        signal(&self.child, "STOP").await
     }
 }
 

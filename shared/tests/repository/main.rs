@@ -5,6 +5,7 @@
 
 mod compose;
 mod one_build;
+mod process1;
 mod readmes;
 mod scripts;
 

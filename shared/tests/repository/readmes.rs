@@ -35,7 +35,7 @@ const SECTIONS: [&str; 7] = [
 ];
 
 /// The patterns, by their folders.
-fn patterns() -> anyhow::Result<Vec<String>> {
+pub(crate) fn patterns() -> anyhow::Result<Vec<String>> {
     let mut patterns = Vec::new();
     for entry in std::fs::read_dir(root().join("samples"))? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use custom_metrics::{
     metrics::{ADDRESS, Metrics},
     worker_options,
 };
-use shared::{MainResult, WorkerArgs, init_logs_as, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, end_on_signals, init_logs_as, run_until_shutdown};
 use std::net::SocketAddr;
 use temporalio_sdk::Worker;
 
@@ -26,6 +26,7 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> MainResult {
     let args = Args::parse();
+    end_on_signals()?;
     init_logs_as(args.worker.log_format)?;
     let metrics = Metrics::serve(args.metrics_address)?;
     tracing::info!("metrics at http://{}/metrics", metrics.address());

@@ -66,6 +66,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    let mut signals = ShutdownSignals::new()?;
     init_logs_as(args.log_format)?;
     let token = token(args.auth_token_file, std::env::var_os(TOKEN))?;
     if token.is_none() && !args.listen.ip().is_loopback() {
@@ -84,7 +85,6 @@ async fn main() -> MainResult {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
-    let mut signals = ShutdownSignals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
     println!("http://{}", listener.local_addr()?);
     let server = axum::serve(listener, router).with_graceful_shutdown(async {

@@ -74,6 +74,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    let mut signals = ShutdownSignals::new()?;
     init_logs()?;
     // For each connection again, but what is wrong from the start is to end it.
     config(&args)?;
@@ -81,7 +82,6 @@ async fn main() -> MainResult {
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
     println!("{} (TLS), for {}", listener.local_addr()?, args.target);
-    let mut signals = ShutdownSignals::new()?;
     loop {
         let (client, peer) = tokio::select! {
             accepted = listener.accept() => accepted?,

@@ -28,11 +28,11 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    let mut signals = ShutdownSignals::new()?;
     init_logs()?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
-    let mut signals = ShutdownSignals::new()?;
     println!("http://{}", listener.local_addr()?);
     let receiver = Receiver::default();
     let mut received = receiver.subscribe();

@@ -12,7 +12,7 @@ use opentelemetry::{
     baggage::BaggageExt,
     trace::{FutureExt, TraceContextExt, Tracer},
 };
-use shared::{MainResult, StarterArgs, init_logs, print_result, print_started};
+use shared::{MainResult, StarterArgs, end_on_signals, init_logs, print_result, print_started};
 use temporalio_client::WorkflowStartOptions;
 
 /// Starts `CheckoutWorkflow` and prints its result, and the id of the trace that it all is in.
@@ -40,6 +40,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    end_on_signals()?;
     init_logs()?;
     let tracing = Tracing::start("open-telemetry-starter", &args.otlp.settings()?)?;
     let ended = checkout(args, &tracing).await;

@@ -6,7 +6,7 @@ use open_telemetry::{
     telemetry::{OtlpArgs, Tracing, runtime},
     worker_options,
 };
-use shared::{MainResult, WorkerArgs, init_logs_as, run_until_shutdown};
+use shared::{MainResult, WorkerArgs, end_on_signals, init_logs_as, run_until_shutdown};
 use std::time::Duration;
 use temporalio_sdk::Worker;
 
@@ -36,6 +36,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    end_on_signals()?;
     init_logs_as(args.worker.log_format)?;
     let settings = args.otlp.settings()?;
     let runtime = runtime(&settings, args.otlp_metrics.map(Duration::from_secs))?;

@@ -205,15 +205,18 @@ async fn demo(client: &Client, starter: &StarterArgs, schedule_id: &str) -> anyh
     let mut signals = ShutdownSignals::new()?;
     // An error here ends it: what is there under this id, if anything, is somebody else's.
     let handle = &create(client, starter, schedule_id, CreateArgs::default()).await?;
-    let result = tokio::select! {
-        result = steps(client, starter, handle) => result,
-        signal = signals.next() => Err(anyhow!("stopped by {signal}")),
+    let (result, stopped) = tokio::select! {
+        result = steps(client, starter, handle) => (result, None),
+        signal = signals.next() => (Err(anyhow!("stopped by {signal}")), Some(signal)),
     };
     let deleting = timeout(Duration::from_secs(5), handle.delete(Default::default()));
     let left = match deleting.await {
         Ok(Ok(())) => {
             eprintln!("deleted  {}", printable(schedule_id));
-            return result;
+            match stopped {
+                Some(signal) => signal.end_process(),
+                None => return result,
+            }
         }
         Ok(Err(error)) => anyhow::Error::from(error),
         Err(_) => anyhow!("no answer within 5 s"),

@@ -4,7 +4,9 @@ use anyhow::bail;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use shared::{MainResult, StarterArgs, check_id, init_logs, print_result, print_started};
+use shared::{
+    MainResult, StarterArgs, check_id, end_on_signals, init_logs, print_result, print_started,
+};
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -82,6 +84,7 @@ struct Report {
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();
+    end_on_signals()?;
     let starter = &args.starter;
     let plan = Plan {
         shape: args.shape,
