@@ -5,7 +5,9 @@ use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, workflows::Workflow};
 use futures::TryStreamExt;
 use payload_codec::{EncryptionArgs, EncryptionCodec, KEY_ID};
-use shared::{MainResult, StarterArgs, init_logs, print_result, print_started, printable};
+use shared::{
+    MainResult, StarterArgs, end_on_signals, init_logs, print_result, print_started, printable,
+};
 use temporalio_client::{
     Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
     WorkflowStartOptions,
@@ -43,6 +45,7 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     let starter = args.starter;
+    end_on_signals()?;
     init_logs()?;
     // Before connecting: a mistake in the keys is worth no connection, and no wait for one.
     let codec = args.encryption.codec()?;
