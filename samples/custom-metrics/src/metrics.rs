@@ -6,8 +6,8 @@
     reason = "no workflow code in here, except `Metrics::order`, which only adds"
 )]
 
-use crate::workflows::Channel;
 use anyhow::{Context, anyhow};
+use serde::{Deserialize, Serialize};
 use shared::ConnectionArgs;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,6 +26,30 @@ use temporalio_sdk::{
     interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
     runtime::RuntimeOptions,
 };
+
+/// How an order came in. A label of a metric, so an enum and no text: text from outside would make
+/// as many series as there are spellings.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// The web shop.
+    Web,
+    /// Over the counter.
+    Shop,
+    /// By telephone.
+    Phone,
+}
+
+impl Channel {
+    /// As the label says it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Shop => "shop",
+            Self::Phone => "phone",
+        }
+    }
+}
 
 /// Where the metrics are read, unless somebody says otherwise.
 pub const ADDRESS: &str = "127.0.0.1:9090";

@@ -2,7 +2,7 @@
 
 use crate::{
     activities::{MetricsActivities, SOLD_OUT},
-    metrics::Metrics,
+    metrics::{Channel, Metrics},
 };
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled};
@@ -33,30 +33,6 @@ impl StartTwoActivitiesWorkflow {
             done.or_cancelled(ctx)?;
         }
         Ok(())
-    }
-}
-
-/// How an order came in. A label of a metric, so an enum and no text: text from outside would make
-/// as many series as there are spellings.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Channel {
-    /// The web shop.
-    Web,
-    /// Over the counter.
-    Shop,
-    /// By telephone.
-    Phone,
-}
-
-impl Channel {
-    /// As the label says it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Web => "web",
-            Self::Shop => "shop",
-            Self::Phone => "phone",
-        }
     }
 }
 

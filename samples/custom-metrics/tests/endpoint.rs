@@ -6,10 +6,10 @@
 use crate::promql;
 use anyhow::{Context, ensure};
 use custom_metrics::{
-    metrics::{Metrics, UNKNOWN},
+    metrics::{Channel, Metrics, UNKNOWN},
     scrape::Scrape,
     worker_options,
-    workflows::{Channel, Order, OrderWorkflow, StartTwoActivitiesWorkflow},
+    workflows::{Order, OrderWorkflow, StartTwoActivitiesWorkflow},
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, process::Stdio, time::Duration};

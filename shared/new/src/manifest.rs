@@ -199,15 +199,6 @@ pub fn without(sample: &mut DocumentMut) -> anyhow::Result<BTreeSet<String>> {
     Ok(files)
 }
 
-/// The sample's library, as code has it.
-pub fn library(sample: &DocumentMut, pattern: &str) -> String {
-    let name = sample.get("lib").and_then(|lib| lib.get("name"));
-    match name.and_then(Item::as_str) {
-        Some(name) => name.to_owned(),
-        None => pattern.replace('-', "_"),
-    }
-}
-
 /// The binaries of a sample, without its name before them.
 pub fn binaries(sample: &DocumentMut, pattern: &str) -> anyhow::Result<Vec<String>> {
     let binaries = sample["bin"].as_array_of_tables().context("no binaries")?;
@@ -228,13 +219,6 @@ pub fn rename(
     crates: &BTreeSet<String>,
 ) -> anyhow::Result<()> {
     sample["package"]["name"] = toml_edit::value(name);
-    // A name of its own is for a pattern that cannot have it.
-    if let Some(lib) = sample.get_mut("lib").and_then(Item::as_table_mut) {
-        lib.remove("name");
-        if lib.is_empty() {
-            sample.remove("lib");
-        }
-    }
     // Up to the user; shared/LICENSE is that of what was copied.
     sample["package"]
         .as_table_mut()

@@ -40,14 +40,9 @@ pub struct Names {
 }
 
 impl Names {
-    /// `old_crate` is the pattern's library; `binaries` are `worker`, `starter`, …
-    pub fn new(
-        pattern: &str,
-        old_crate: String,
-        name: &str,
-        binaries: &[String],
-    ) -> anyhow::Result<Self> {
-        let new_crate = name.replace('-', "_");
+    /// `binaries` are `worker`, `starter`, …
+    pub fn new(pattern: &str, name: &str, binaries: &[String]) -> anyhow::Result<Self> {
+        let (old_crate, new_crate) = (pattern.replace('-', "_"), name.replace('-', "_"));
         let binaries = binaries.join("|");
         let rules = [
             // Commands.
@@ -55,10 +50,7 @@ impl Names {
                 r"\bmake (run|worker|start|execute|test|record|pgo)-[a-z-]+[a-z]".to_owned(),
                 "make $1".to_owned(),
             ),
-            (
-                format!(r"(--package|-p) {pattern}(@[0-9.]+)?\b"),
-                format!("$1 {name}"),
-            ),
+            (format!(r"(--package|-p) {pattern}\b"), format!("$1 {name}")),
             // Binaries, logs, task queue, ids: at the end of the prefix there is something known.
             (
                 format!(
@@ -273,7 +265,7 @@ mod tests {
 
     fn names(pattern: &str) -> anyhow::Result<Names> {
         let binaries = ["worker".to_owned(), "codec-server".to_owned()];
-        Names::new(pattern, pattern.replace('-', "_"), "my-app", &binaries)
+        Names::new(pattern, "my-app", &binaries)
     }
 
     /// The crate where it is one; not a module of that name, a field, a word.

@@ -91,11 +91,10 @@ impl<'a> Project<'a> {
         let workspace = document(root, "Cargo.toml")?;
         let without = manifest::without(&mut sample)?;
         let binaries = manifest::binaries(&sample, &request.pattern)?;
-        let library = manifest::library(&sample, &request.pattern);
         Ok(Self {
             root,
             to,
-            names: Names::new(&request.pattern, library, &request.name, &binaries)?,
+            names: Names::new(&request.pattern, &request.name, &binaries)?,
             crates: crates(root, &sample, &workspace)?,
             workspace,
             sample,

@@ -100,9 +100,7 @@ fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
         let path = paths.iter().find(|path| text.contains(**path));
         ensure!(path.is_none(), "{file} has {path:?}");
         if text.contains(pattern) || text.contains(&old_crate) {
-            // The log's crate has the name of a pattern.
-            let mut found = names.find_iter(&text).map(|found| found.as_str());
-            let old = found.find(|old| !old.contains("tracing::"));
+            let old = names.find(&text).map(|found| found.as_str());
             ensure!(old.is_none(), "{file} has {old:?}");
         }
     }

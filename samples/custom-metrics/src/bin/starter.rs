@@ -3,9 +3,9 @@
 use clap::Parser;
 use custom_metrics::{
     TASK_QUEUE,
-    metrics::ADDRESS,
+    metrics::{ADDRESS, Channel},
     scrape::Scrape,
-    workflows::{Channel, Order, OrderWorkflow, StartTwoActivitiesWorkflow},
+    workflows::{Order, OrderWorkflow, StartTwoActivitiesWorkflow},
 };
 use serde_json::Value;
 use shared::{MainResult, StarterArgs, print_result, print_started};

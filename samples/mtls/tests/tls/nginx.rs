@@ -29,11 +29,11 @@ async fn through_nginx() -> anyhow::Result<()> {
     Ca::new(&folder, "other-ca")?.issue(&folder, "rogue", &[], -1..1)?;
     let listen = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let scratch: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {};", folder.file(name)))
+        .map(|name| format!("{name}_temp_path \"{}\";", folder.file(name)))
         .concat();
     // One process: the workers of a master that is killed would stay.
     let config = format!(
-        "daemon off; master_process off; error_log {log}; pid {pid}; events {{}}
+        "daemon off; master_process off; error_log \"{log}\"; pid \"{pid}\"; events {{}}
          http {{ access_log off; {scratch}
            server {{ listen {listen} ssl http2;
              ssl_certificate server.pem; ssl_certificate_key server.key;
