@@ -162,7 +162,7 @@ impl Tracing {
         self.provider.force_flush()
     }
 
-    /// Sends what is left, for [`GRACE`] at most. Without this, the last seconds are lost.
+    /// Sends what is left, for at most `GRACE`. Without this, the last seconds are lost.
     pub fn finish(self) {
         // That it has failed, `Collector` has said already; that it took too long, nobody has.
         if let Err(error @ OTelSdkError::Timeout(_)) = self.provider.shutdown_with_timeout(GRACE) {
