@@ -25,7 +25,7 @@ const STARTER: &str = env!("CARGO_BIN_EXE_hello-starter");
 const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
 
 /// Long enough for the 8 s that a connection may take.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(10);
 
 /// A binary with none of the variables of whoever runs the tests.
 fn command(binary: &str) -> Command {

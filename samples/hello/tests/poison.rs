@@ -12,7 +12,7 @@ use testing::{TestEnv, activity_types, with_worker};
 use tokio::time::timeout;
 
 /// Long enough for a payload of a megabyte that goes to and fro.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(10);
 
 const MIB: usize = 1024 * 1024;
 

@@ -1,4 +1,4 @@
-//! What is refused: in words, by worker and starter alike, before long.
+//! What is refused: in words, by worker and starter alike, within ten seconds.
 
 use crate::tls::pki::{Ca, Folder, Gateway, STARTER, WORKER, command, error, pki, run};
 use anyhow::{Context, ensure};

@@ -21,7 +21,7 @@ pub const STARTER: &str = env!("CARGO_BIN_EXE_mtls-starter");
 pub const WORKER: &str = env!("CARGO_BIN_EXE_mtls-worker");
 
 /// Long enough for the 8 s that a connection may take.
-pub const WITHIN: Duration = Duration::from_secs(30);
+pub const WITHIN: Duration = Duration::from_secs(10);
 
 /// A folder of this test's own, with the certificates of a CA for a server and a client.
 pub struct Folder(PathBuf);
