@@ -32,7 +32,7 @@ use temporalio_common::{
 use uuid::Uuid;
 
 /// How long to retry a change while others change the same schedule.
-const CONTENTION: Duration = Duration::from_secs(30);
+const CONTENTION: Duration = Duration::from_secs(10);
 
 /// The shortest catch-up window. The server raises a shorter one to this.
 const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
