@@ -16,8 +16,7 @@ struct Args {
     encryption: EncryptionArgs,
 }
 
-// One thread, for it costs least: an activity that computes or blocks does so in `spawn_blocking`.
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> MainResult {
     let Args {
         worker: args,

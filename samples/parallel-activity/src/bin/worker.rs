@@ -5,8 +5,7 @@ use parallel_activity::{TASK_QUEUE, worker_options};
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
-// One thread, for it costs least: an activity that computes or blocks does so in `spawn_blocking`.
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> MainResult {
     let args = WorkerArgs::parse();
     let runtime = args.init_telemetry()?;

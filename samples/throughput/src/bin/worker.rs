@@ -27,9 +27,10 @@ struct Args {
     #[arg(long, value_name = "COUNT|auto", value_parser = pollers)]
     pollers: Option<PollerBehavior>,
 
-    /// Threads for activities and connections; with 1, workflow code is on it too
-    #[arg(long, default_value = "1", value_name = "COUNT")]
-    threads: NonZeroUsize,
+    /// Threads for activities and connections [default: one per core]. With 1, an activity that blocks or
+    /// computes stops every heartbeat and poll of the worker
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
 
     /// Compression of what goes to the server [default: none to this machine, gzip elsewhere]
     #[arg(long, value_enum)]
@@ -62,12 +63,14 @@ fn pollers(argument: &str) -> Result<PollerBehavior, &'static str> {
 
 fn main() -> MainResult {
     let args = Args::parse();
-    // What `#[tokio::main]` stands for, but for the number of threads.
-    let mut runtime = match args.threads.get() {
-        1 => Builder::new_current_thread(),
+    // Without `--threads`, this is the runtime that `#[tokio::main]` builds.
+    let mut runtime = match args.threads.map(NonZeroUsize::get) {
+        Some(1) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    runtime.worker_threads(args.threads.get());
+    if let Some(threads) = args.threads {
+        runtime.worker_threads(threads.get());
+    }
     runtime.enable_all().build()?.block_on(run(args))
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 fn colour(worker: &str) -> RGBColor {
     match worker {
         "rust" => RGBColor(0xce, 0x42, 0x2b),
-        "rust --threads 2" => RGBColor(0xe0, 0x8e, 0x7c),
+        "rust --threads 1" => RGBColor(0xe0, 0x8e, 0x7c),
         "go" => RGBColor(0x00, 0xad, 0xd8),
         "java" => RGBColor(0xe6, 0xa0, 0x1a),
         "python" => RGBColor(0x37, 0x76, 0xab),
@@ -147,7 +147,7 @@ mod tests {
     fn charts_show_all_workers() -> anyhow::Result<()> {
         let mut names = vec!["rust"];
         names.extend(OTHERS.map(|(name, _)| name));
-        names.push("rust --threads 2");
+        names.push("rust --threads 1");
         let folder = Folder::new()?;
         draw(&results(&names), folder.path())?;
         let workers = std::fs::read_to_string(folder.path().join("workers.svg"))?;
@@ -159,7 +159,7 @@ mod tests {
             let label = format!("\nCPU time, {}\n", title(name));
             assert!(workers.contains(&label), "{name}");
             assert!(workers.contains(&colour), "{name}");
-            if *name != "rust --threads 2" {
+            if *name != "rust --threads 1" {
                 assert!(payloads.contains(&format!("\n{}\n", title(name))), "{name}");
                 assert!(payloads.contains(&colour), "{name}");
             }

@@ -32,7 +32,7 @@ const SWITCHES: [&[&str]; 7] = [
     &[],
     &["--encrypt"],
     &["--compression", "gzip"],
-    &["--threads", "2"],
+    &["--threads", "1"],
     &["--pollers", "2"],
     &["--pollers", "auto"],
     &["--max-cached-workflows", "0"],
@@ -158,7 +158,7 @@ impl Bench {
     /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
     /// C C: the machine and the server are not the same from minute to minute.
     async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
-        let more = [Peer::rust_on_two_threads()?];
+        let more = [Peer::rust_on_one_thread()?];
         let peers: Vec<_> = peers.iter().chain(&more).collect();
         let mut measured = vec![Vec::new(); peers.len()];
         for round in 1..=self.rounds {

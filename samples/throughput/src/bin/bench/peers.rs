@@ -55,11 +55,11 @@ impl Peer {
         })
     }
 
-    /// The sample's own worker with a second thread, for activities that block the first.
-    pub fn rust_on_two_threads() -> anyhow::Result<Self> {
+    /// The sample's own worker on a single thread, which is cheaper if no activity blocks it.
+    pub fn rust_on_one_thread() -> anyhow::Result<Self> {
         Ok(Self {
-            name: "rust --threads 2",
-            switches: &["--threads", "2"],
+            name: "rust --threads 1",
+            switches: &["--threads", "1"],
             ..Self::rust()?
         })
     }

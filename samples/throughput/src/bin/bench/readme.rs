@@ -230,7 +230,7 @@ fn list(items: &[&str]) -> String {
 pub fn title(name: &str) -> &str {
     match name {
         "rust" => "Rust",
-        "rust --threads 2" => "Rust, two threads",
+        "rust --threads 1" => "Rust, one thread",
         name => OTHERS
             .iter()
             .find(|(other, _)| *other == name)
@@ -264,7 +264,7 @@ mod tests {
         "java",
         "python",
         "typescript",
-        "rust --threads 2",
+        "rust --threads 1",
     ];
 
     /// Each of the other languages has a column, and each language a row by payload and by open
@@ -281,11 +281,11 @@ mod tests {
 | workflows per second, 20 at a time | 0.50 | 0.33 | 0.25 | 0.20 |
 | p50 latency at 10 per second | 0.50 | 0.33 | 0.25 | 0.20 |
 | p99 latency at 10 per second | 0.50 | 0.33 | 0.25 | 0.20 |
-| CPU time per workflow, with `--threads 2` | 3.00 | 2.00 | 1.50 | 1.20 |
-| resident memory, with `--threads 2` | 3.00 | 2.00 | 1.50 | 1.20 |
-| workflows per second, 20 at a time, with `--threads 2` | 3.00 | 2.00 | 1.50 | 1.20 |
-| p50 latency at 10 per second, with `--threads 2` | 3.00 | 2.00 | 1.50 | 1.20 |
-| p99 latency at 10 per second, with `--threads 2` | 3.00 | 2.00 | 1.50 | 1.20 |
+| CPU time per workflow, with `--threads 1` | 3.00 | 2.00 | 1.50 | 1.20 |
+| resident memory, with `--threads 1` | 3.00 | 2.00 | 1.50 | 1.20 |
+| workflows per second, 20 at a time, with `--threads 1` | 3.00 | 2.00 | 1.50 | 1.20 |
+| p50 latency at 10 per second, with `--threads 1` | 3.00 | 2.00 | 1.50 | 1.20 |
+| p99 latency at 10 per second, with `--threads 1` | 3.00 | 2.00 | 1.50 | 1.20 |
 
 | CPU time by payload | 64 B | 1 MiB |
 |---|--:|--:|
@@ -316,12 +316,12 @@ mod tests {
                 "Not measured here: Java.",
             ),
             (
-                vec!["rust", "python", "typescript", "rust --threads 2"],
+                vec!["rust", "python", "typescript", "rust --threads 1"],
                 "| Rust, relative to | Python | TypeScript |",
                 "Not measured here: Go and Java.",
             ),
             (
-                vec!["rust", "java", "rust --threads 2"],
+                vec!["rust", "java", "rust --threads 1"],
                 "| Rust, relative to | Java |",
                 "Not measured here: Go, Python, and TypeScript.",
             ),
@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(lines.first(), Some(&header));
             assert_eq!(lines.last(), Some(&missing));
         }
-        let mut alone = results(&["rust", "rust --threads 2"]);
+        let mut alone = results(&["rust", "rust --threads 1"]);
         alone.payloads.clear();
         alone.open.clear();
         assert_eq!(
@@ -369,7 +369,7 @@ mod tests {
                  of one in Java, 25 % and 25 % of one in Python, and 20 % and 20 % of one in TypeScript",
             ),
             (
-                vec!["rust", "python", "typescript", "rust --threads 2"],
+                vec!["rust", "python", "typescript", "rust --threads 1"],
                 "50 % of the CPU time and 50 % of the memory of the same worker in Python and 33 % \
                  and 33 % of one in TypeScript",
             ),
@@ -381,7 +381,7 @@ mod tests {
             let expected = format!("A Rust worker needs {needs}{end}");
             assert_eq!(summary(&results(&measured)), expected);
         }
-        assert_eq!(summary(&results(&["rust", "rust --threads 2"])), "");
+        assert_eq!(summary(&results(&["rust", "rust --threads 1"])), "");
         assert_eq!(summary(&Results::default()), "");
     }
 
