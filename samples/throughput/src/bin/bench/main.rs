@@ -105,6 +105,10 @@ const QUICK: Sizes = Sizes {
 /// Starts a second, at the fixed rate: far below what any of the workers can do.
 const RATE: f64 = 10.0;
 
+/// Bytes of payload in all workflows of one size. The development server keeps everything in memory: with
+/// three times as much it ran out of it.
+const MAX_PAYLOAD_BYTES: u32 = 20 << 20;
+
 /// Before anything is measured: connections, caches and compilers just in time warm up.
 const WARM_UP: u32 = 20;
 
@@ -213,7 +217,7 @@ impl Bench {
                 for (bytes, cpu) in self.sizes.payloads.iter().zip(by_size) {
                     let load = self.load(
                         Shape::Sequence,
-                        self.sizes.payload,
+                        self.sizes.payload.min(MAX_PAYLOAD_BYTES / bytes),
                         Pace::Concurrency(5),
                         *bytes,
                     );
