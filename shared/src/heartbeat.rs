@@ -1,4 +1,4 @@
-//! For activities that heartbeat: where an attempt goes on, and with which error it stops.
+//! For activities that heartbeat: where an attempt resumes, and the error with which it stops.
 
 use std::time::Duration;
 use temporalio_client::{UntypedWorkflow, errors::WorkflowInteractionError};
@@ -14,7 +14,7 @@ use temporalio_sdk::{
 /// Type of the application failure with which [`stopped`] ends an attempt that nobody cancelled.
 pub const STOPPED: &str = "Stopped";
 
-/// How long the server may take to say why an attempt is to stop.
+/// How long to wait for the server to say why an attempt must stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Returns the details of the last heartbeat that an earlier attempt sent, or `None` if there are none.
@@ -26,7 +26,7 @@ pub fn last_heartbeat<T: TemporalDeserializable + 'static>(ctx: &ActivityContext
         Ok(details) => details,
         Err(error) => {
             let attempt = ctx.info().attempt;
-            tracing::warn!(%error, attempt, "the heartbeat details of an earlier attempt do not decode, so the work begins at its start");
+            tracing::warn!(%error, attempt, "the heartbeat details of an earlier attempt do not decode, so the work starts over");
             None
         }
     }

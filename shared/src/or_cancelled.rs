@@ -1,8 +1,8 @@
-//! What becomes of an error in a workflow that has been cancelled.
+//! Ends a cancelled workflow as CANCELED even if an activity or a child returns another error.
 
 use temporalio_sdk::{WorkflowContext, WorkflowResult, WorkflowTermination};
 
-/// [`OrCancelled::or_cancelled`], for what a workflow awaits: activities and children.
+/// Adds [`OrCancelled::or_cancelled`] to the results of activities and children.
 pub trait OrCancelled<T> {
     /// Returns the result, or the cancellation if it is an error and the workflow has been cancelled.
     ///

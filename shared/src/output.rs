@@ -20,7 +20,7 @@ const UNSAFE_IN_URL: AsciiSet = NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The flags that every starter has.
+/// Flags of every starter.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct StarterArgs {
     /// Where the server is.
@@ -56,7 +56,7 @@ impl StarterArgs {
         self.connection.connect_with(data_converter).await
     }
 
-    /// Returns the given task queue, or else `default`.
+    /// Returns the given task queue, or `default` if none is given.
     ///
     /// # Errors
     /// As [`check_id`].
@@ -64,7 +64,7 @@ impl StarterArgs {
         task_queue(self.task_queue.as_deref(), default)
     }
 
-    /// Returns the given workflow id, or else `<prefix>-<8 random hex digits>`.
+    /// Returns the given workflow id, or `<prefix>-<8 random hex digits>` if none is given.
     ///
     /// A constant id would make the second start fail, or join the first workflow.
     ///
@@ -91,8 +91,8 @@ pub(crate) fn task_queue<'a>(given: Option<&'a str>, default: &'a str) -> anyhow
     Ok(name)
 }
 
-/// Prints where to watch the workflow: its page in the Web UI if `TEMPORAL_UI_URL` says where that
-/// is, and its id otherwise. From then on, [`warn_while_waiting`].
+/// Prints where to watch the workflow: its page in the Web UI if `TEMPORAL_UI_URL` is set, and its id
+/// otherwise. Then starts [`warn_while_waiting`].
 pub fn print_started<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     task_queue: &str,
@@ -124,7 +124,7 @@ fn history_url(ui: &str, namespace: &str, workflow_id: &str) -> Option<String> {
 /// [`warn_while_waiting`].
 ///
 /// # Errors
-/// If the result is no JSON, or stdout is closed.
+/// If the result cannot be written as JSON, or stdout is closed.
 pub fn print_result<T: Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
     let json = serde_json::to_string(result).context("cannot print the result as JSON")?;
     crate::waiting::stop();

@@ -1,14 +1,14 @@
-//! The activities that run in this process, so that a worker can say what its shutdown waits for.
+//! The activities that run in this process, so that a worker can name them when it shuts down.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// How many activities [`running_activities`] names: a worker may have thousands.
+/// How many activities [`running_activities`] names at most, because a worker can have thousands.
 const NAMED: usize = 10;
 
-/// By the order in which they began.
+/// Names by the order in which the activities started.
 static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
 
 fn lock() -> MutexGuard<'static, BTreeMap<u64, String>> {

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM, the signals that ask a process to end.
 //!
-//! A thread of its own listens to them, so a signal counts before anything else in the process is
-//! ready, and even while a workflow or an activity blocks every other thread.
+//! A dedicated thread listens to them. A signal therefore takes effect before anything else in the
+//! process is ready, and even while a workflow or an activity blocks every other thread.
 
 use anyhow::anyhow;
 use std::{

@@ -1,4 +1,4 @@
-//! Logs and the SDK's runtime, each in one call, and the fields that say whose line a line is.
+//! Sets up logs and the SDK's runtime, and adds the ids of workflows and activities to log lines.
 
 use crate::running::Running;
 use anyhow::Context;
@@ -31,8 +31,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to stderr as text: without a subscriber the SDK logs nothing at all, not even why a
-/// workflow task fails.
+/// Sends logs to stderr as text.
+///
+/// Without a subscriber the SDK logs nothing at all, not even why a workflow task fails.
 ///
 /// # Errors
 /// If `RUST_LOG` is not a valid filter, or if a subscriber has been installed already.
@@ -72,11 +73,12 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Runtime::from_current_tokio(Default::default()).context("cannot start the SDK's runtime")
 }
 
-/// Interceptors that put fields on every line from an activity or a workflow: workflow id, run id,
-/// and activity type with attempt, or workflow type. Workflow code is silent while it replays. From
-/// this interceptor, [`crate::run_until_shutdown`] also knows which activities a shutdown waits for.
+/// Interceptors that add fields to every log line of an activity or a workflow: the workflow id, the run
+/// id, and either the activity type and the attempt or the workflow type. Lines of workflow code are
+/// dropped during a replay. [`crate::run_until_shutdown`] also uses this interceptor to name the activities
+/// that a shutdown waits for.
 ///
-/// A worker takes both:
+/// Register both on a worker:
 ///
 /// ```
 /// # use shared::LogFields;
@@ -87,17 +89,18 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 /// # let _ = options;
 /// ```
 ///
-/// To the SDK a workflow task that scheduled nothing is one with the task right after it, which an
-/// update may bring: without the cache, the lines of the first come once more.
+/// Lines can appear twice in one case: the SDK treats a workflow task that scheduled nothing as one with
+/// the next task, for example the task of an update. Without the workflow cache, the lines of the first
+/// task are then logged again.
 ///
-/// The SDK's own spans do not do: they lack the attempt, and in workflows the ids.
+/// The SDK's own spans are not sufficient, because they lack the attempt and, in workflows, the ids.
 ///
-/// The spans have the level of errors, which [`init_logs`] lets through whatever `RUST_LOG` says.
+/// The spans have the level of errors, so that [`init_logs`] keeps them whatever `RUST_LOG` says.
 #[derive(Clone, Copy, Debug)]
 pub struct LogFields;
 
 impl LogFields {
-    /// For [`temporalio_sdk::WorkerOptions`], which makes one for each workflow.
+    /// Returns the constructor for [`temporalio_sdk::WorkerOptions`], which calls it for each workflow.
     pub fn in_workflows() -> WorkflowInterceptorConstructor {
         WorkflowInterceptorConstructor::new(|_| Self)
     }
@@ -136,7 +139,7 @@ fn in_workflow<'a, T: 'a>(
 ) -> WorkflowInterceptorFuture<'a, T> {
     let span = workflow_span(ctx.workflow_id(), ctx.run_id(), ctx.workflow_type());
     let mut code = unless_replaying(&ctx, &span, start);
-    // Poll by poll: a replay that has caught up goes on in earnest, in the same future.
+    // Checked at each poll: the same future first replays and then runs for real.
     WorkflowInterceptorFuture::new(poll_fn(move |cx| {
         unless_replaying(&ctx, &span, || code.poll_unpin(cx))
     }))
@@ -154,7 +157,7 @@ fn unless_replaying<T>(
     }
 }
 
-// Queries and validators count as replaying, always, but run when somebody asks.
+// The SDK always reports queries and validators as replaying, although they run on request.
 fn in_handler<T>(ctx: &SyncWorkflowInterceptorContext, code: impl FnOnce() -> T) -> T {
     workflow_span(ctx.workflow_id(), ctx.run_id(), ctx.workflow_type()).in_scope(code)
 }

@@ -1,9 +1,9 @@
-//! Text from outside on its way to a terminal: ids, names and messages that anybody may have made up.
+//! Makes text from outside safe to print in a terminal: ids, names and messages that anybody can choose.
 
 /// Returns the text with its control characters escaped, as in `\u{1b}` or `\n`.
 ///
-/// A terminal obeys control characters: an id could recolour, overwrite or hide what is printed
-/// after it. The same goes for the characters that change the direction of the text.
+/// A terminal obeys control characters, so an id could recolour, overwrite or hide the text that
+/// follows it. The same applies to characters that change the direction of the text.
 ///
 /// ```
 /// assert_eq!(shared::printable("a\u{1b}[31m b"), r"a\u{1b}[31m b");
@@ -17,7 +17,7 @@ pub(crate) fn one_line(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Returns JSON with the same meaning that is [`printable`]. serde_json itself escapes only what
+/// Returns JSON with the same meaning that is [`printable`]. serde_json escapes only the characters that
 /// JSON requires, which leaves DEL and the C1 control characters.
 pub(crate) fn printable_json(json: &str) -> String {
     // All of them are in strings, and have four hexadecimal digits.

@@ -1,5 +1,5 @@
-//! What a starter says while it waits: that no worker takes the workflow's task, or that the task
-//! keeps failing. Without that, it would wait forever in silence.
+//! Warnings of a starter that waits: no worker polls the task queue, or the workflow task keeps failing.
+//! Without them, the starter would wait forever without a word.
 
 use crate::{printable, text::one_line};
 use std::{
@@ -33,8 +33,8 @@ use temporalio_common::{
 /// polls: it may be about to start.
 const PAUSE: Duration = Duration::from_millis(2500);
 
-/// Each line doubles the time to the next look, up to this: trouble that comes and goes must not flood
-/// the terminal.
+/// Upper limit of the time to the next look, which doubles with each line, so that recurring trouble does
+/// not flood the terminal.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many failed attempts of one workflow task are worth a line. A single one may be an accident.
@@ -43,11 +43,11 @@ const FAILURES: i32 = 2;
 /// How many of the last events to search for a reason.
 const LAST_EVENTS: i32 = 50;
 
-/// A panic message may have megabytes.
+/// Longest reason to print; a panic message can have megabytes.
 const MAX_REASON_CHARS: usize = 300;
 
-/// Whether the result is still to come. Locked while a line is printed, so that none follows the
-/// result.
+/// Whether the starter still waits for the result. Locked while a line is printed, so that no line
+/// follows the result.
 static WAITING: Mutex<bool> = Mutex::new(true);
 
 /// Ends all warnings, and waits for a line that is being printed.
@@ -87,7 +87,7 @@ enum Trouble {
     Failing(String),
 }
 
-/// What one look at the workflow shows.
+/// Outcome of one look at the workflow.
 enum Look {
     Closed,
     Open(Option<Trouble>, PendingWorkflowTaskInfo),
@@ -101,7 +101,7 @@ struct Watch {
 }
 
 impl Watch {
-    // Not in the generic function, which is compiled into every binary, with all that it awaits.
+    // Not in the generic function, which is compiled into every binary together with everything it awaits.
     fn start(self) {
         tokio::spawn(self.run());
     }
@@ -130,7 +130,7 @@ impl Watch {
         }
     }
 
-    // Raw calls: the interceptors of the sample's client, such as a tracing plugin's, are not for these.
+    // Raw calls bypass the interceptors of the sample's client, such as those of a tracing plugin.
     async fn look(&mut self) -> Result<Look, Status> {
         let request = DescribeWorkflowExecutionRequest {
             namespace: self.namespace.clone(),

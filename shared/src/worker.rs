@@ -67,7 +67,7 @@ impl WorkerArgs {
         self.connection.connect_with(data_converter).await
     }
 
-    /// Returns the given task queue, or else `default`.
+    /// Returns the given task queue, or `default` if none is given.
     ///
     /// # Errors
     /// As [`crate::check_id`]: the SDK would keep polling a queue whose name the server refuses,
@@ -111,8 +111,8 @@ async fn run(mut worker: Worker) -> anyhow::Result<()> {
         .context("the worker did not shut down cleanly")
 }
 
-/// Logs what a shutdown waits for, and ends the process if the shutdown takes too long. It exits rather
-/// than returns, because tokio would wait for activities that block a thread.
+/// Logs the activities that a shutdown waits for, and exits the process if the shutdown takes too long.
+/// Returning instead would make tokio wait for activities that block a thread.
 async fn limit_shutdown(mut signals: ShutdownSignals) {
     let signal = signals.next().await;
     let seconds = SHUTDOWN_LIMIT.as_secs();
