@@ -53,9 +53,13 @@ pub struct Activities;
 
 #[activities]
 impl Activities {
-    /// Blocks a thread of its own, and looks at nothing meanwhile.
+    /// Blocks a thread of its own, and goes on when it is told to stop.
     #[activity(name = "block")]
-    pub fn block(_ctx: ActivityContext) -> Result<(), ActivityError> {
+    pub fn block(ctx: ActivityContext) -> Result<(), ActivityError> {
+        tokio::spawn(async move {
+            ctx.cancelled().await;
+            tracing::info!("told to stop");
+        });
         tracing::info!("blocking");
         std::thread::sleep(Duration::from_secs(60));
         Ok(())
@@ -187,6 +191,10 @@ async fn ends_in_time(hog: bool, activity: &str) -> anyhow::Result<()> {
     stubborn.signal("TERM").await?;
     let line = stubborn.line("shutting down").await?;
     stubborn.names(&line, "waiting_for", activity)?;
+    if !hog {
+        // So the signal has shut the worker down. That it ends at all may be due to the limit alone.
+        stubborn.line("told to stop").await?;
+    }
     let line = stubborn.line("ignore their cancellation").await?;
     stubborn.names(&line, "unfinished", activity)?;
     let status = stubborn.end().await?;

@@ -8,7 +8,7 @@ use temporalio_client::errors::WorkflowGetResultError;
 use testing::{
     TestEnv, activity_types, address, forget_cache,
     survive::{WorkerProcess, handed_over},
-    until_pending,
+    until_pending, within,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");
@@ -17,8 +17,9 @@ fn worker(env: &TestEnv) -> anyhow::Result<WorkerProcess> {
     WorkerProcess::start(WORKER, address()?, &env.task_queue, &[] as &[&str])
 }
 
-/// The server notices the death by the heartbeat that does not come, and the next worker takes up
-/// the work where the last heartbeat was: begun again it would tell 1 first, which is not more.
+/// The server learns about the death from a missing heartbeat. The next worker resumes the work after
+/// the last heartbeat: if it began again, its first heartbeat would be 1, which is not more. A workflow
+/// that is cancelled then ends CANCELED.
 #[tokio::test]
 async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -57,8 +58,12 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
 
     forget_cache(&env.client, &handle.info().workflow_id).await?;
     handle.cancel(Default::default()).await?;
-    let ended = handle.get_result(Default::default()).await;
-    assert!(ended.is_err());
+    let ended = async { Ok(handle.get_result(Default::default()).await) };
+    let ended = within("the cancelled workflow", ended).await?;
+    assert!(
+        matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+        "{ended:?}"
+    );
     assert_eq!(
         activity_types(&handle).await?,
         ["never_complete_activity", "cleanup_activity"]
@@ -83,7 +88,8 @@ async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
     handle.cancel(Default::default()).await?;
     let _second = worker(&env)?;
 
-    let ended = handle.get_result(Default::default()).await;
+    let ended = async { Ok(handle.get_result(Default::default()).await) };
+    let ended = within("the cancelled workflow", ended).await?;
     assert!(
         matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
         "{ended:?}"

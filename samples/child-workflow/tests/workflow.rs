@@ -347,7 +347,8 @@ async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
         for names in [vec!["Ada"], vec![]] {
             let handle = greet_many(&env, &names, usize::MAX, 0).await?;
             let result = handle.get_result(Default::default()).await?;
-            assert_eq!(result.len(), names.len());
+            let greetings: Vec<_> = names.iter().map(|name| format!("Hello, {name}!")).collect();
+            assert_eq!(result, greetings);
         }
         Ok(())
     })

@@ -42,6 +42,7 @@ async fn a_worker_told_to_end() -> anyhow::Result<()> {
     let log = first.log()?;
     let both = log.clone() + &second.log()?;
     ensure!(both.contains(GREETING), "the logs do not tell: {both}");
+    let mut begun_once = 0;
     for history in scene.histories().await? {
         let workflow_id = workflow_id(&history).context("no workflow id")?;
         let event = |id: i64| history.iter().find(|event| event.event_id == id);
@@ -51,19 +52,19 @@ async fn a_worker_told_to_end() -> anyhow::Result<()> {
                     // As it was handed out once already, the log of the old worker tells whether it had
                     // begun there.
                     ensure!(started.attempt <= 2, "{one:?}");
+                    let scheduled = event(started.scheduled_event_id);
+                    let name = scheduled.and_then(name).context("no name")?;
+                    let id = format!("workflow_id={workflow_id:?}");
+                    let line = [GREETING, &id, &format!("name={name}")];
+                    let begun = log
+                        .lines()
+                        .any(|logged| line.iter().all(|part| logged.contains(part)));
                     if started.attempt == 2 {
-                        let scheduled = event(started.scheduled_event_id);
-                        let name = scheduled.and_then(name).context("no name")?;
-                        let begun = [
-                            GREETING,
-                            &format!("{workflow_id:?}"),
-                            &format!("name={name}"),
-                        ];
-                        ensure!(
-                            !log.lines()
-                                .any(|line| begun.iter().all(|part| line.contains(part))),
-                            "begun, and begun again: {one:?}"
-                        );
+                        ensure!(!begun, "begun, and begun again: {one:?}");
+                    } else if started.identity.starts_with(&old) {
+                        // Or the search for a line would never find one.
+                        ensure!(begun, "no line with {line:?}: {log}");
+                        begun_once += 1;
                     }
                 }
                 Some(Attributes::ActivityTaskTimedOutEventAttributes(_)) => bail!("{one:?}"),
@@ -88,6 +89,7 @@ async fn a_worker_told_to_end() -> anyhow::Result<()> {
             }
         }
     }
+    ensure!(begun_once > 0, "the old worker has begun nothing");
     second.kill().await
 }
 

@@ -171,11 +171,13 @@ mod tests {
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         let cancelling = async {
-            service.until_requests("", 1).await;
+            service.until_requests("", 1).await?;
             env.cancel();
+            anyhow::Ok(())
         };
         let polling = env.run(GreetingActivities::compose_greeting, world());
-        let (result, ()) = futures::future::join(polling, cancelling).await;
+        let (result, polled) = futures::future::join(polling, cancelling).await;
+        polled?;
         let cancelled = ActivityEnvironmentError::Activity(ActivityError::cancelled());
         assert_eq!(
             result.map_err(|error| error.to_string()),

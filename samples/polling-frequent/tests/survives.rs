@@ -11,7 +11,7 @@ use temporalio_common::protos::temporal::api::history::v1::history_event::Attrib
 use testing::{
     TestEnv, address, events, forget_cache,
     survive::{WorkerProcess, handed_over},
-    until_pending,
+    until_pending, within,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-frequent-worker");
@@ -33,7 +33,7 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
         .await?;
     let workflow_id = handle.info().workflow_id.clone();
     let mut first = worker(&env, &service)?;
-    service.until_requests(&workflow_id, 3).await;
+    service.until_requests(&workflow_id, 3).await?;
     first.kill().await?;
     let second = worker(&env, &service)?;
 
@@ -41,7 +41,8 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     // The result would wait ten seconds for the worker that had the workflow in its cache.
     forget_cache(&env.client, &workflow_id).await?;
 
-    let greeting = handle.get_result(Default::default()).await?;
+    let greeting = async { Ok(handle.get_result(Default::default()).await?) };
+    let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
     assert_eq!(service.requests(&workflow_id), 5);
     let last_failure =
@@ -73,7 +74,8 @@ async fn a_worker_shuts_down_while_it_polls() -> anyhow::Result<()> {
         .await?;
     let workers = [worker(&env, &service)?, worker(&env, &service)?];
     let _second = handed_over(&handle, workers).await?;
-    let greeting = handle.get_result(Default::default()).await?;
+    let greeting = async { Ok(handle.get_result(Default::default()).await?) };
+    let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
     Ok(())
 }
@@ -96,7 +98,8 @@ async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
     handle.cancel(Default::default()).await?;
     let _second = worker(&env, &service)?;
 
-    let ended = handle.get_result(Default::default()).await;
+    let ended = async { Ok(handle.get_result(Default::default()).await) };
+    let ended = within("the cancelled workflow", ended).await?;
     assert!(
         matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
         "{ended:?}"

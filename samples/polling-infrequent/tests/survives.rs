@@ -7,7 +7,9 @@ use polled_service::PolledService;
 use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
 use std::num::NonZeroU32;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending};
+use testing::{
+    TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending, within,
+};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-infrequent-worker");
 
@@ -42,7 +44,8 @@ async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
     forget_cache(&env.client, &workflow_id).await?;
 
     let second = worker(&env, &service)?;
-    let greeting = handle.get_result(Default::default()).await?;
+    let greeting = async { Ok(handle.get_result(Default::default()).await?) };
+    let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
     assert_eq!(service.requests(&workflow_id), 5);
     // As many as there were attempts: each has polled once.

@@ -8,7 +8,7 @@ use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::TimerStarted, history::v1::history_event::Attributes,
 };
-use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until};
+use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until, within};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-periodic-worker");
 
@@ -38,7 +38,7 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
         .get_workflow_handle::<PollGreetingWorkflow>(&child_id);
     let mut first = worker(&env, &service)?;
     // The fourth request is the first of the child's second run, which then waits by a timer.
-    service.until_requests(&child_id, 4).await;
+    service.until_requests(&child_id, 4).await?;
     until(&child, TimerStarted).await?;
     first.kill().await?;
     // Each would wait ten seconds for the worker that had it in its cache.
@@ -47,7 +47,8 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     }
 
     let second = worker(&env, &service)?;
-    let greeting = handle.get_result(Default::default()).await?;
+    let greeting = async { Ok(handle.get_result(Default::default()).await?) };
+    let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
     assert_eq!(service.requests(&child_id), 5);
     // The second run has made two of them, each in a first attempt.

@@ -120,7 +120,7 @@ async fn ends_cancelled_between_polls() -> anyhow::Result<()> {
             for requests in [1, 4] {
                 let handle = start(&env, &[json!("World")]).await?;
                 let (id, child) = child(&env, &handle);
-                service.until_requests(&id, requests).await;
+                service.until_requests(&id, requests).await?;
                 until(&child, TimerStarted).await?;
                 handle.cancel(Default::default()).await?;
                 let ended = handle.get_result(Default::default()).await;
@@ -148,7 +148,7 @@ async fn ends_terminated_with_its_child() -> anyhow::Result<()> {
             for requests in [1, 4] {
                 let handle = start(&env, &[json!("World")]).await?;
                 let (id, child) = child(&env, &handle);
-                service.until_requests(&id, requests).await;
+                service.until_requests(&id, requests).await?;
                 handle.terminate(Default::default()).await?;
                 until(&child, WorkflowExecutionTerminated).await?;
             }

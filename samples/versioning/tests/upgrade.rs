@@ -1,7 +1,6 @@
 //! The real worker binary, killed in the middle and replaced by one of another stage.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::{Context, ensure};
 use std::{process::Stdio, time::Duration};
@@ -23,13 +22,12 @@ use temporalio_common::{
 };
 use temporalio_sdk::WorkerOptions;
 use testing::{
-    TEST_TIMEOUT, TestEnv, activity_types, address, events, forget_cache, survive::WorkerProcess,
-    until,
+    TestEnv, activity_types, address, events, eventually, forget_cache, survive::WorkerProcess,
+    until, within,
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
-    time::timeout,
 };
 use versioning::{
     stages::Stage,
@@ -78,10 +76,8 @@ async fn deliver(handle: &Handle) -> anyhow::Result<()> {
 
 async fn ends(handle: &Handle, ran: &[&str]) -> anyhow::Result<()> {
     let parcel = "parcel-A-17".to_owned();
-    assert_eq!(
-        handle.get_result(Default::default()).await?,
-        Receipt { parcel }
-    );
+    let result = async { Ok(handle.get_result(Default::default()).await?) };
+    assert_eq!(within("the receipt", result).await?, Receipt { parcel });
     assert_eq!(activity_types(handle).await?, ran);
     Ok(())
 }
@@ -170,8 +166,9 @@ async fn starter_says_that_it_is_stuck() -> anyhow::Result<()> {
         .spawn()?;
     let mut lines = BufReader::new(starter.stderr.take().context("piped")?).lines();
     let mut line = async || -> anyhow::Result<String> {
-        let line = timeout(TEST_TIMEOUT, lines.next_line()).await;
-        line.context("it says nothing")??.context("it has ended")
+        let line = async { Ok(lines.next_line().await?) };
+        let line = within("a line of the starter", line).await?;
+        line.context("the starter has ended")
     };
     assert_eq!(line().await?, format!("workflow {id}"));
     let waiting = line().await?;
@@ -187,7 +184,8 @@ async fn starter_says_that_it_is_stuck() -> anyhow::Result<()> {
 
     let repaired = worker(&env, "patched")?;
     assert_eq!(line().await?, "ran      ship_order");
-    let output = timeout(TEST_TIMEOUT, starter.wait_with_output()).await??;
+    let output = async { Ok(starter.wait_with_output().await?) };
+    let output = within("the end of the starter", output).await?;
     let stdout = String::from_utf8(output.stdout)?;
     assert_eq!(stdout, "result: {\"parcel\":\"parcel-A-17\"}\n");
     drop(repaired);
@@ -216,16 +214,16 @@ async fn set_current(env: &TestEnv, build_id: &str) -> anyhow::Result<()> {
         build_id: build_id.to_owned(),
         ..Default::default()
     };
-    loop {
+    let set = async || {
         let mut client = env.client.clone();
         let set = client.set_worker_deployment_current_version(request.clone().into_request());
         match set.await {
             // The server does not know the worker yet.
-            Err(status) if status.code() == Code::NotFound => {}
-            other => return Ok(other.map(drop)?),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            other => Ok(Some(other.map(drop)?)),
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    };
+    eventually(format!("build {build_id}"), set).await
 }
 
 /// The other way: both builds run side by side, and no order sees the code of both. Here even the

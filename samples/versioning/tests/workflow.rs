@@ -1,12 +1,9 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use serde_json::json;
-use std::time::Duration;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::protos::temporal::api::enums::v1::EventType::ActivityTaskCompleted;
-use testing::{TestEnv, activity_types, bad_input, until, with_worker};
+use testing::{TestEnv, activity_types, bad_input, eventually, until, with_worker};
 use versioning::{
     stages::Stage::{self, Deprecated, Incompatible, Initial, Patched, Removed},
     worker_options,
@@ -107,10 +104,11 @@ async fn open_orders_are_counted() -> anyhow::Result<()> {
             .count())
     };
     // The server's index lags behind.
-    while (count("IS NULL").await?, count("= 'fraud-check'").await?) != (2, 2) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
+    let counted = async || {
+        let open = (count("IS NULL").await?, count("= 'fraud-check'").await?);
+        Ok((open == (2, 2)).then_some(()))
+    };
+    eventually("two orders without and two with the patch", counted).await
 }
 
 /// Cancelled before a worker has seen it, an order ends CANCELED, whatever the stage.

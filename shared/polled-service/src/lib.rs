@@ -25,15 +25,20 @@ use std::{
     convert::Infallible,
     io::Write,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
 /// The first request for an id that is answered, unless the service is told otherwise.
 const READY_AT: u32 = 5;
+
+/// How long a test waits for requests.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many requests there have been, by id.
 type Requests = BTreeMap<String, u32>;
@@ -92,11 +97,20 @@ impl PolledService {
         self.requests.borrow().get(id).copied().unwrap_or(0)
     }
 
-    /// Waits until it has been asked for `id` so many times.
-    pub async fn until_requests(&self, id: &str, count: u32) {
+    /// Waits until it has received `count` requests for `id`.
+    ///
+    /// # Errors
+    /// If it has received fewer after a minute.
+    pub async fn until_requests(&self, id: &str, count: u32) -> anyhow::Result<()> {
         let enough = |all: &Requests| all.get(id).is_some_and(|seen| *seen >= count);
-        // An error would mean that there is no sender, but it is here.
-        let _ = self.requests.subscribe().wait_for(enough).await;
+        let mut requests = self.requests.subscribe();
+        match timeout(PATIENCE, requests.wait_for(enough)).await {
+            Ok(received) => received.map(drop).context("the polled service has ended"),
+            Err(_) => bail!(
+                "waited {PATIENCE:?} for {count} requests for {id:?}, and received {}",
+                self.requests(id)
+            ),
+        }
     }
 
     /// Answers what has been asked and stops.
@@ -191,7 +205,6 @@ impl ServiceUrlArgs {
 mod tests {
     use super::*;
     use http_client::http_client;
-    use std::time::Duration;
 
     async fn ask(url: &Url, id: &str, name: &str) -> anyhow::Result<(u16, String)> {
         let query = [("id", id), ("greeting", "Hello"), ("name", name)];
@@ -211,7 +224,7 @@ mod tests {
             }
             let answer = ask(service.url(), id, name).await?;
             assert_eq!(answer, (200, format!("Hello, {name}!")));
-            service.until_requests(id, 5).await;
+            service.until_requests(id, 5).await?;
             assert_eq!(service.requests(id), 5);
         }
         assert_eq!(service.requests("c"), 0);

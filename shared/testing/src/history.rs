@@ -1,10 +1,11 @@
-//! Histories: read from a file, look at on the server.
+//! Histories: read from a file or from the server, and waited for.
 
+use crate::wait::{eventually, within};
 use anyhow::{Context, bail, ensure};
 use futures::TryStreamExt;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 use temporalio_client::{
     Client, NamespacedClient, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
     WorkflowHistory, grpc::WorkflowService, tonic::IntoRequest,
@@ -75,7 +76,8 @@ pub async fn event_types<W: HasWorkflowDefinition>(
 /// Waits until the history of a workflow has an event of this type.
 ///
 /// # Errors
-/// As [`events`]; also if the workflow ends without such an event.
+/// As [`events`]; also if the workflow ends without such an event, or has none within
+/// [`TEST_TIMEOUT`](crate::TEST_TIMEOUT).
 pub async fn until<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     event_type: EventType,
@@ -83,34 +85,43 @@ pub async fn until<W: HasWorkflowDefinition>(
     let options = WorkflowFetchHistoryOptions::builder()
         .wait_new_event(true)
         .build();
-    let mut history = handle.fetch_history(options);
-    while let Some(event) = history.try_next().await? {
-        if event.event_type() == event_type {
-            return Ok(());
+    let event_name = event_type.as_str_name();
+    let what = format!("{event_name} of {}", handle.info().workflow_id);
+    let event = async {
+        let mut history = handle.fetch_history(options);
+        while let Some(event) = history.try_next().await? {
+            if event.event_type() == event_type {
+                return Ok(());
+            }
         }
-    }
-    bail!("the workflow ended without {}", event_type.as_str_name())
+        bail!("the workflow ended without {event_name}")
+    };
+    within(&what, event).await
 }
 
-/// Waits until the server says of a running activity what `condition` asks for, and returns it.
-/// (History does not tell: an activity's start is written there when the activity ends.)
+/// Waits until a pending activity of a workflow meets `condition`, and returns it. (The history does not
+/// show a running activity: the server writes its start when it ends.)
 ///
 /// # Errors
-/// If the server does not know the workflow, or it ends before.
+/// If the server does not know the workflow; if the workflow ends first; if no activity meets the
+/// condition within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT).
 pub async fn until_pending<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     condition: impl Fn(&PendingActivityInfo) -> bool,
 ) -> anyhow::Result<PendingActivityInfo> {
-    loop {
+    let what = format!("pending activity of {}", handle.info().workflow_id);
+    let pending = async || {
         let description = handle.describe(Default::default()).await?;
-        let pending = &description.raw().pending_activities;
-        if let Some(activity) = pending.iter().find(|activity| condition(activity)) {
-            return Ok(activity.clone());
-        }
+        let mut pending = description.raw().pending_activities.iter();
+        let found = pending.find(|activity| condition(activity)).cloned();
         let running = description.status() == WorkflowExecutionStatus::Running;
-        ensure!(running, "the workflow ended before");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        ensure!(
+            found.is_some() || running,
+            "the workflow ended without the {what}"
+        );
+        Ok(found)
+    };
+    eventually(&what, pending).await
 }
 
 /// Has the server forget which worker has the workflow in its cache. After a `kill -9` the next

@@ -13,12 +13,14 @@
 )]
 
 mod history;
+mod init;
 mod load;
 pub mod operate;
 mod outside;
 mod replay;
 mod server;
 pub mod survive;
+mod wait;
 
 pub use history::{
     activity_types, event_types, events, forget_cache, history, until, until_pending,
@@ -27,6 +29,7 @@ pub use load::{Case, End, Load};
 pub use outside::{binaries, outside};
 pub use replay::{replay, replay_all};
 pub use server::{address, root};
+pub use wait::{eventually, within};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -42,7 +45,7 @@ use temporalio_common::{
     data_converters::{DataConverter, RawValue},
     protos::temporal::api::{common::v1::Payload, enums::v1::EventType},
 };
-use temporalio_sdk::{Runtime, Worker, WorkerOptions, WorkflowDefinitions};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -82,9 +85,12 @@ impl TestEnv {
     /// Runs `body` beside a worker made by the sample's own `worker_options`, on this test's task
     /// queue; then stops the worker.
     ///
+    /// A workflow may have an `#[init]` only if it does nothing but move values: a struct whose fields are
+    /// parts of the argument, constants or defaults. A panic in `#[init]` would end the whole worker.
+    ///
     /// # Errors
-    /// Those of `body`; and if the worker ends before `body`, or `body` takes longer than
-    /// [`TEST_TIMEOUT`].
+    /// Those of `body`; and if a workflow's `#[init]` does more, if the worker ends before `body`, or if
+    /// `body` takes longer than [`TEST_TIMEOUT`].
     pub async fn work<E: Into<anyhow::Error>>(
         &self,
         worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
@@ -94,7 +100,7 @@ impl TestEnv {
         let _ = shared::init_logs();
         let runtime = Runtime::from_current_tokio(Default::default())?;
         let options = worker_options(&self.task_queue).map_err(Into::into)?;
-        refuse_init(&options.workflows())?;
+        init::check(&options.workflows())?;
         let worker = Worker::new(&runtime, self.client.clone(), options)?;
         let running: Boxed<'_, _> = Box::pin(run_beside(worker, Box::pin(body)));
         running.await
@@ -294,20 +300,6 @@ where
     env.work(worker_options, body(env.clone())).await
 }
 
-/// A panic in `#[init]` is one in the SDK's own loop: it ends the worker, with all its workflows, and
-/// the task goes to the next worker. In `run` it fails the workflow's own task.
-fn refuse_init(workflows: &WorkflowDefinitions) -> anyhow::Result<()> {
-    for workflow in workflows.workflow_definitions() {
-        ensure!(
-            !workflow.has_init,
-            "{} has an `#[init]`, in which a panic would end the whole worker; put the state in \
-             where `run` begins, and let handlers wait for it (`ctx.wait_condition`)",
-            workflow.workflow_type
-        );
-    }
-    Ok(())
-}
-
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 // Not generic: what it takes to run a worker is compiled once, here.
@@ -357,14 +349,15 @@ mod tests {
             .build())
     }
 
-    /// Why `#[init]` is refused: a panic in there ends the worker. Once the SDK contains it, this test
-    /// fails, and there is nothing to refuse any more.
+    /// Why an `#[init]` that could panic is refused: a panic in it ends the worker. If the SDK catches it
+    /// one day, this test fails, and the check can go.
     #[tokio::test]
     async fn a_panic_in_init_ends_the_worker() -> anyhow::Result<()> {
         let env = TestEnv::new().await?;
         let refused = env.work(options, async { Ok(()) }).await;
         let refused = refused.expect_err("`#[init]` is refused").to_string();
-        assert!(refused.starts_with("Panics has an `#[init]`"), "{refused}");
+        let expected = "src/lib.rs: the `#[init]` of Panics does more than move values";
+        assert!(refused.starts_with(expected), "{refused}");
 
         let handle = env.start_json::<UntypedWorkflow>("Panics", &[]).await?;
         let runtime = Runtime::from_current_tokio(Default::default())?;

@@ -63,7 +63,7 @@ pub async fn replay(
     let workflow_type = started.workflow_type.clone().unwrap_or_default().name;
     let whose = printable(&format!("{workflow_type} {}", started.workflow_id));
     let workflows = replayer.options().workflows();
-    super::refuse_init(&workflows)?;
+    super::init::check(&workflows)?;
     let known: BTreeSet<&str> = workflows
         .workflow_definitions()
         .map(|definition| definition.workflow_type.as_str())

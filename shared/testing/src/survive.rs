@@ -2,7 +2,7 @@
 //!
 //! It happens to a sample's real worker binary, under the load of its `tests/load.json`.
 
-use super::{Case, Load, connect_to, events, root, until_pending};
+use super::{Case, Load, connect_to, events, eventually, root, until_pending};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -14,11 +14,17 @@ use std::{
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle};
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowExecutionStatus, WorkflowHandle,
+    errors::WorkflowInteractionError,
+};
 use temporalio_common::{
     HasWorkflowDefinition,
     data_converters::DataConverter,
-    protos::temporal::api::{failure::v1::failure::FailureInfo, history::v1::HistoryEvent},
+    protos::temporal::api::{
+        failure::v1::failure::FailureInfo,
+        history::v1::{HistoryEvent, history_event::Attributes},
+    },
 };
 use tokio::{
     io::copy_bidirectional,
@@ -422,19 +428,58 @@ impl Scene {
         Ok(worker)
     }
 
-    /// Kills a worker at a random moment and lets another take over: every workflow must end as it
-    /// should.
+    /// Kills a worker at a random moment while it works on a workflow, and starts another one: every
+    /// workflow must end as it should.
     ///
     /// # Errors
-    /// As [`Scene::worker`] and [`Scene::play`].
+    /// As [`Scene::worker`], [`Scene::freeze_at_work`] and [`Scene::play`].
     pub async fn killed_worker(&self) -> anyhow::Result<()> {
         let mut first = self.worker().await?;
         let second = self.play(async {
             moment().await;
+            self.freeze_at_work(&first).await?;
             first.kill().await?;
             self.worker().await
         });
         second.await?.kill().await
+    }
+
+    /// Freezes the worker (SIGSTOP) and waits until it has a task of a workflow that is still running,
+    /// which it cannot finish now. Without this, a kill could hit an idle worker.
+    ///
+    /// # Errors
+    /// If all workflows have ended, or if the server does not answer.
+    pub async fn freeze_at_work(&self, worker: &WorkerProcess) -> anyhow::Result<()> {
+        let identity = worker.identity()?;
+        signal(&worker.child, "STOP").await?;
+        let at_work = async || Ok(self.is_at_work(&identity).await?.then_some(()));
+        eventually("a task of the frozen worker", at_work).await
+    }
+
+    /// Whether a worker has been given a task of a workflow that is still running.
+    async fn is_at_work(&self, identity: &str) -> anyhow::Result<bool> {
+        let mut ended = 0;
+        for number in 0..self.load.workflows {
+            let id = self.workflow_id(number);
+            let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+            let described = handle.describe(Default::default()).await;
+            if let Err(WorkflowInteractionError::NotFound(_)) = described {
+                continue;
+            }
+            if described?.status() != WorkflowExecutionStatus::Running {
+                ended += 1;
+                continue;
+            }
+            let events = events(&handle).await?;
+            if events.iter().any(|event| is_task_of(event, identity)) {
+                return Ok(true);
+            }
+        }
+        ensure!(
+            ended < self.load.workflows,
+            "all workflows ended before the worker was killed"
+        );
+        Ok(false)
     }
 
     /// Starts the workflows of the load one after the other while `disaster` happens, then waits for
@@ -501,6 +546,16 @@ impl Scene {
 
     fn workflow_id(&self, number: usize) -> String {
         format!("{}-{number}", self.task_queue)
+    }
+}
+
+/// Whether the event is a workflow task that was given to this worker.
+fn is_task_of(event: &HistoryEvent, identity: &str) -> bool {
+    match &event.attributes {
+        Some(Attributes::WorkflowTaskStartedEventAttributes(started)) => {
+            started.identity.starts_with(identity)
+        }
+        _ => false,
     }
 }
 
