@@ -2,7 +2,7 @@
 //!
 //! It happens to a sample's real worker binary, under the load of its `tests/load.json`.
 
-use super::{Case, Load, connect_to, events, eventually, root, until_pending};
+use super::{Case, Load, connect_to, events, root, until_pending, within};
 use anyhow::{Context, bail, ensure};
 use futures::future::try_join_all;
 use std::{
@@ -452,8 +452,14 @@ impl Scene {
     pub async fn freeze_at_work(&self, worker: &WorkerProcess) -> anyhow::Result<()> {
         let identity = worker.identity()?;
         signal(&worker.child, "STOP").await?;
-        let at_work = async || Ok(self.is_at_work(&identity).await?.then_some(()));
-        eventually("a task of the frozen worker", at_work).await
+        // Not `eventually`: with an async closure the compiler no longer sees that this is `Send`.
+        let at_work = async {
+            while !self.is_at_work(&identity).await? {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        };
+        within("a task of the frozen worker", at_work).await
     }
 
     /// Whether a worker has been given a task of a workflow that is still running.
