@@ -1,14 +1,20 @@
 //! The activity that runs many times side by side.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+#![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
 
 use shared::Input;
 use std::time::Duration;
 use temporalio_macros::activities;
-use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::{
+    ApplicationFailure,
+    activities::{ActivityContext, ActivityError},
+};
 
-/// How long a greeting takes: enough to see that five take no longer than one.
+/// How long a greeting takes. It is long enough to show that five greetings take no longer than one.
 pub const GREETING_TIME: Duration = Duration::from_millis(200);
+
+/// Type of the application failure for an empty name.
+pub const EMPTY_NAME: &str = "EmptyName";
 
 /// The activities of this sample.
 pub struct GreetingActivities;
@@ -16,12 +22,23 @@ pub struct GreetingActivities;
 #[activities]
 impl GreetingActivities {
     /// Greets `name`, slowly.
+    ///
+    /// # Errors
+    /// A non-retryable failure of type [`EMPTY_NAME`] if there is no name.
     #[activity(name = "say_hello_activity")]
     pub async fn say_hello_activity(
         _ctx: ActivityContext,
         name: Input<String>,
     ) -> Result<String, ActivityError> {
         let name = name.valid()?;
+        if name.is_empty() {
+            let failure = ApplicationFailure::builder("a name is empty: leave it out".to_owned());
+            return Err(failure
+                .type_name(EMPTY_NAME.to_owned())
+                .non_retryable(true)
+                .build()
+                .into());
+        }
         tracing::info!(name, "greeting");
         tokio::time::sleep(GREETING_TIME).await;
         Ok(format!("Hello, {name}!"))
@@ -42,6 +59,9 @@ mod tests {
                 .await?,
             "Hello, user1!"
         );
+        let failed = env.run(GreetingActivities::say_hello_activity, "".into());
+        let failed = failed.await.expect_err("the name is empty").to_string();
+        assert!(failed.contains("a name is empty"), "{failed}");
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Recorded histories against today's code.
 
-use parallel_activity::workflows::{SayHelloBoundedWorkflow, SayHelloWorkflow};
+use parallel_activity::workflows::{
+    SayHelloBoundedWorkflow, SayHelloEachWorkflow, SayHelloWorkflow,
+};
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use testing::replay_all;
 
@@ -10,6 +12,7 @@ async fn histories_replay() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<SayHelloWorkflow>()?
         .register_workflow::<SayHelloBoundedWorkflow>()?
+        .register_workflow::<SayHelloEachWorkflow>()?
         .build();
     replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
 }

@@ -1,20 +1,34 @@
 //! The workflows on a real server, through the `worker_options` that the binary uses.
 
+use anyhow::ensure;
 use parallel_activity::{
+    activities::EMPTY_NAME,
     worker_options,
-    workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
+    workflows::{
+        BoundedInput, Outcome, SayHelloBoundedWorkflow, SayHelloEachWorkflow, SayHelloWorkflow,
+    },
 };
 use serde_json::{Value, json};
-use shared::{MAX_INPUT, MAX_RESULT};
-use std::num::NonZeroUsize;
-use temporalio_client::errors::WorkflowGetResultError;
-use temporalio_common::protos::temporal::api::enums::v1::EventType::{
-    self, ActivityTaskCompleted, ActivityTaskScheduled,
+use shared::{Input, MAX_INPUT, MAX_RESULT, describe};
+use std::{num::NonZeroUsize, time::Duration};
+use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_common::{
+    HasWorkflowDefinition,
+    protos::temporal::api::{
+        enums::v1::EventType::{
+            self, ActivityTaskCancelRequested, ActivityTaskCompleted, ActivityTaskScheduled,
+        },
+        history::v1::{ActivityTaskScheduledEventAttributes, history_event::Attributes},
+    },
 };
-use temporalio_sdk::WorkerOptions;
-use testing::{TestEnv, bad_input, event_types, lengthen_names, until, with_worker};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure, WorkerOptions, WorkflowRegistrationError,
+    activities::{ActivityContext, ActivityError},
+};
+use testing::{TestEnv, bad_input, event_types, events, lengthen_names, until, with_worker};
 
-/// How many activities were scheduled and not yet completed, at the most.
+/// The most activities that were scheduled and not yet completed at the same time.
 fn most_at_a_time(events: &[EventType]) -> usize {
     let (mut running, mut most) = (0_usize, 0);
     for event in events {
@@ -28,7 +42,45 @@ fn most_at_a_time(events: &[EventType]) -> usize {
     most
 }
 
-/// All five are scheduled before the first completes, and the result is sorted.
+fn count(events: &[EventType], of: EventType) -> usize {
+    events.iter().filter(|event| **event == of).count()
+}
+
+fn input(names: &[&str], at_most: usize) -> Input<BoundedInput> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let at_most = NonZeroUsize::new(at_most).expect("not 0");
+    BoundedInput { names, at_most }.into()
+}
+
+async fn bounded(
+    env: &TestEnv,
+    names: &[&str],
+    at_most: usize,
+) -> anyhow::Result<WorkflowHandle<Client, SayHelloBoundedWorkflow>> {
+    let (input, options) = (input(names, at_most), env.start_options());
+    let started = env
+        .client
+        .start_workflow(SayHelloBoundedWorkflow::run, input, options)
+        .await?;
+    let id = started.info().workflow_id.clone();
+    Ok(env.client.get_workflow_handle(id))
+}
+
+async fn each(
+    env: &TestEnv,
+    names: &[&str],
+    at_most: usize,
+) -> anyhow::Result<WorkflowHandle<Client, SayHelloEachWorkflow>> {
+    let (input, options) = (input(names, at_most), env.start_options());
+    let started = env
+        .client
+        .start_workflow(SayHelloEachWorkflow::run, input, options)
+        .await?;
+    let id = started.info().workflow_id.clone();
+    Ok(env.client.get_workflow_handle(id))
+}
+
+/// Schedules all five activities before the first one completes, and sorts the result.
 #[tokio::test]
 async fn greets_all_at_once() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -53,31 +105,39 @@ async fn greets_all_at_once() -> anyhow::Result<()> {
     .await
 }
 
-/// Seven names, three lanes: three at a time, never four, and nobody is left out.
+async fn scheduled<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<Vec<ActivityTaskScheduledEventAttributes>> {
+    let scheduled = |attributes| match attributes {
+        Some(Attributes::ActivityTaskScheduledEventAttributes(activity)) => Some(activity),
+        _ => None,
+    };
+    let events = events(handle).await?.into_iter();
+    Ok(events
+        .filter_map(|event| scheduled(event.attributes))
+        .collect())
+}
+
+/// Seven names and three lanes: three activities run at the same time, never four, and each name is
+/// greeted. Each activity has both of its time limits.
 #[tokio::test]
-async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
+async fn limits_concurrency() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        let names = ["g", "f", "e", "d", "c", "b", "a"]
-            .map(String::from)
-            .to_vec();
-        let input = BoundedInput {
-            names,
-            at_most: NonZeroUsize::new(3).expect("not 0"),
-        };
-        let handle = env
-            .client
-            .start_workflow(
-                SayHelloBoundedWorkflow::run,
-                input.into(),
-                env.start_options(),
-            )
-            .await?;
+        let handle = bounded(&env, &["g", "f", "e", "d", "c", "b", "a"], 3).await?;
         let result = handle.get_result(Default::default()).await?;
         assert_eq!(
             result,
             ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("Hello, {name}!"))
         );
         assert_eq!(most_at_a_time(&event_types(&handle).await?), 3);
+        let limits = [5, 3600].map(|seconds| Duration::from_secs(seconds).try_into().ok());
+        for activity in scheduled(&handle).await? {
+            let activity = [
+                activity.start_to_close_timeout,
+                activity.schedule_to_close_timeout,
+            ];
+            assert_eq!(activity, limits);
+        }
         Ok(())
     })
     .await
@@ -87,50 +147,173 @@ async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
 #[tokio::test]
 async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        for names in [vec!["Ada".to_owned()], vec![]] {
-            let input = BoundedInput {
-                names: names.clone(),
-                at_most: NonZeroUsize::new(usize::MAX).expect("not 0"),
-            };
-            let handle = env
-                .client
-                .start_workflow(
-                    SayHelloBoundedWorkflow::run,
-                    input.into(),
-                    env.start_options(),
-                )
-                .await?;
-            let greetings: Vec<_> = names.iter().map(|name| format!("Hello, {name}!")).collect();
-            assert_eq!(handle.get_result(Default::default()).await?, greetings);
-        }
+        let handle = bounded(&env, &["Ada"], usize::MAX).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert_eq!(greetings, ["Hello, Ada!"]);
+        let handle = bounded(&env, &[], usize::MAX).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert_eq!(greetings, [""; 0]);
         Ok(())
     })
     .await
 }
 
-/// An argument where none is taken, and a width of nought, fail the workflow at once.
+/// The workflows without their activities, so that scheduled activities stay pending.
+fn without_activities(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<SayHelloWorkflow>()?
+        .register_workflow::<SayHelloBoundedWorkflow>()?
+        .register_workflow::<SayHelloEachWorkflow>()?
+        .build())
+}
+
+/// At most a thousand activities at the same time, whatever the input asks for: the server would
+/// refuse two thousand and one.
+#[tokio::test]
+async fn limits_the_width() -> anyhow::Result<()> {
+    with_worker(without_activities, async |env| {
+        let handle = bounded(&env, &["Ada"; 1001], 1001).await?;
+        until(&handle, ActivityTaskScheduled).await?;
+        handle.terminate(Default::default()).await?;
+        assert_eq!(most_at_a_time(&event_types(&handle).await?), 1000);
+        Ok(())
+    })
+    .await
+}
+
+/// A mock of the sample's activities: it fails for `bad`, never finishes for `slow`, and greets
+/// everybody else at once.
+pub struct MockActivities;
+
+#[activities]
+impl MockActivities {
+    #[activity(name = "say_hello_activity")]
+    pub async fn say_hello_activity(
+        ctx: ActivityContext,
+        name: Input<String>,
+    ) -> Result<String, ActivityError> {
+        match name.valid()?.as_str() {
+            "bad" => Err(ApplicationFailure::non_retryable("no greeting for bad").into()),
+            "slow" => {
+                // Until the worker shuts down.
+                ctx.cancelled().await;
+                Err(ActivityError::cancelled())
+            }
+            name => Ok(format!("Hi, {name}!")),
+        }
+    }
+}
+
+fn with_mock(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    let mut options = without_activities(task_queue)?;
+    options.register_activities(MockActivities);
+    options.graceful_shutdown_period = Some(Duration::ZERO);
+    Ok(options)
+}
+
+/// The first failure fails the workflow at once: the other activity is cancelled, and no other name is
+/// greeted.
+#[tokio::test]
+async fn stops_at_the_first_failure() -> anyhow::Result<()> {
+    with_worker(with_mock, async |env| {
+        let handle = bounded(&env, &["slow", "bad", "a", "slow", "bad"], 2).await?;
+        let error = handle.get_result(Default::default()).await;
+        let expected =
+            "workflow failed: activity say_hello_activity failed: no greeting for bad".to_owned();
+        assert_eq!(error.map_err(|error| describe(&error)), Err(expected));
+        let events = event_types(&handle).await?;
+        assert_eq!(count(&events, ActivityTaskScheduled), 2);
+        assert_eq!(count(&events, ActivityTaskCancelRequested), 1);
+        Ok(())
+    })
+    .await
+}
+
+/// The other choice: each name gets an outcome, in the order of the names, and a failure stops nothing.
+#[tokio::test]
+async fn reports_each_failure() -> anyhow::Result<()> {
+    with_worker(with_mock, async |env| {
+        let handle = each(&env, &["c", "bad", "a", "bad", "b"], 2).await?;
+        let outcomes = handle.get_result(Default::default()).await?;
+        let greeting = |name| Outcome::Greeting(format!("Hi, {name}!"));
+        let failure = || Outcome::Failure("no greeting for bad".to_owned());
+        assert_eq!(
+            outcomes,
+            [
+                greeting("c"),
+                failure(),
+                greeting("a"),
+                failure(),
+                greeting("b")
+            ]
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The real activity fails for an empty name, and is not retried. On the wire an outcome is an object
+/// with one field.
+#[tokio::test]
+async fn refuses_an_empty_name() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let input = json!({"names": ["Ada", ""], "at_most": 2});
+        let handle = env
+            .start_json::<UntypedWorkflow>("SayHelloEachWorkflow", &[input])
+            .await?;
+        let outcomes = handle.get_result(Default::default()).await?;
+        let outcomes: Value = serde_json::from_slice(&outcomes.payloads[0].data)?;
+        assert_eq!(
+            outcomes,
+            json!([{"greeting": "Hello, Ada!"}, {"failure": "a name is empty: leave it out"}])
+        );
+
+        let handle = bounded(&env, &[""], 1).await?;
+        let error = handle.get_result(Default::default()).await;
+        let expected = format!(
+            "workflow failed: activity say_hello_activity failed: a name is empty: leave it out \
+             ({EMPTY_NAME})"
+        );
+        assert_eq!(error.map_err(|error| describe(&error)), Err(expected));
+        Ok(())
+    })
+    .await
+}
+
+/// An argument where none belongs, a width of 0 and too many names fail the workflow at once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
+    let too_many = "`names`: 10000 items, and at most 5000 fit into one workflow's history";
+    let no_width = "`at_most`: invalid value: integer `0`, expected a nonzero usize";
+    let cases = [
+        (
+            "SayHelloWorkflow",
+            json!("surprise"),
+            "invalid type: string \"surprise\", expected unit",
+        ),
+        (
+            "SayHelloBoundedWorkflow",
+            json!({"names": ["Ada"], "at_most": 0}),
+            no_width,
+        ),
+        (
+            "SayHelloBoundedWorkflow",
+            json!({"names": vec!["Ada"; 10_000], "at_most": 1}),
+            too_many,
+        ),
+        (
+            "SayHelloEachWorkflow",
+            json!({"names": ["Ada"], "at_most": 0}),
+            no_width,
+        ),
+    ];
     with_worker(worker_options, async |env| {
-        let handle = env
-            .start_json::<SayHelloWorkflow>("SayHelloWorkflow", &[json!("surprise")])
-            .await?;
-        let reason = "invalid type: string \"surprise\", expected unit";
-        assert_eq!(bad_input(&handle).await?, reason);
-
-        let input = json!({"names": ["Ada"], "at_most": 0});
-        let handle = env
-            .start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &[input])
-            .await?;
-        let reason = "`at_most`: invalid value: integer `0`, expected a nonzero usize";
-        assert_eq!(bad_input(&handle).await?, reason);
-
-        let input = json!({"names": vec!["Ada"; 10_000], "at_most": 1});
-        let handle = env
-            .start_json::<SayHelloBoundedWorkflow>("SayHelloBoundedWorkflow", &[input])
-            .await?;
-        let reason = "`names`: 10000 items, and at most 5000 fit into one workflow's history";
-        assert_eq!(bad_input(&handle).await?, reason);
+        for (workflow_type, input, reason) in cases {
+            let handle = env
+                .start_json::<UntypedWorkflow>(workflow_type, &[input])
+                .await?;
+            assert_eq!(bad_input(&handle).await?, reason);
+        }
         Ok(())
     })
     .await
@@ -142,12 +325,12 @@ fn input_of(bytes: usize) -> Value {
     lengthen_names(json!({"names": names, "at_most": names.len()}), bytes)
 }
 
-/// Long lists: one that is as large as an input may be completes, although its greetings are larger
-/// together. A larger one fails before its first activity.
+/// Long lists: the largest input that is accepted completes, although its greetings are larger in total.
+/// A larger input fails before its first activity.
 #[tokio::test]
 async fn limits_long_lists() -> anyhow::Result<()> {
-    // The greetings of the longest list that is accepted fit into a result.
-    const { assert!(MAX_INPUT + 5000 * "Hello, !".len() < MAX_RESULT) };
+    // The results of the longest list that is accepted fit into one payload.
+    const { assert!(MAX_INPUT + 5000 * r#"{"greeting":"Hello, !"}"#.len() < MAX_RESULT) };
     with_worker(worker_options, async |env| {
         let start = |input| {
             let input = [input];
@@ -174,31 +357,40 @@ async fn limits_long_lists() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled while five greetings are under way, the workflow ends CANCELED. This worker runs no
-/// activities, or they could be done before the cancellation comes.
+/// Cancels a workflow whose activities are pending, and checks that it ends CANCELED without another
+/// activity.
+async fn cancel<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+) -> anyhow::Result<()> {
+    until(handle, ActivityTaskScheduled).await?;
+    let before = scheduled(handle).await?.len();
+    handle.cancel(Default::default()).await?;
+    let ended = handle.get_result(Default::default()).await.err();
+    ensure!(
+        matches!(ended, Some(WorkflowGetResultError::Cancelled { .. })),
+        "ended otherwise: {ended:?}"
+    );
+    ensure!(scheduled(handle).await?.len() == before);
+    Ok(())
+}
+
+/// A workflow that is cancelled while activities are pending ends CANCELED, and starts no others. This
+/// worker runs no activities, or they could finish before the cancellation arrives.
 #[tokio::test]
 async fn ends_cancelled_while_greeting() -> anyhow::Result<()> {
-    let without_activities = |task_queue: &str| {
-        WorkerOptions::new(task_queue)
-            .register_workflow::<SayHelloWorkflow>()
-            .map(|options| options.build())
-    };
     with_worker(without_activities, async |env| {
         let handle = env
             .client
             .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
             .await?;
-        until(&handle, ActivityTaskScheduled).await?;
-        handle.cancel(Default::default()).await?;
-        match handle.get_result(Default::default()).await {
-            Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
-            other => anyhow::bail!("ended otherwise: {other:?}"),
-        }
+        cancel(&handle).await?;
+        cancel(&bounded(&env, &["Ada"; 5], 2).await?).await?;
+        cancel(&each(&env, &["Ada"; 5], 2).await?).await
     })
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -206,5 +398,9 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         .client
         .start_workflow(SayHelloWorkflow::run, ().into(), env.start_options())
         .await?;
+    env.ends_cancelled(&handle, worker_options).await?;
+    let handle = bounded(&env, &["Ada"; 5], 2).await?;
+    env.ends_cancelled(&handle, worker_options).await?;
+    let handle = each(&env, &["Ada"; 5], 2).await?;
     env.ends_cancelled(&handle, worker_options).await
 }

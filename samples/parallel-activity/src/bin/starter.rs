@@ -1,24 +1,28 @@
-//! Starts one of the two workflows and waits for its result.
+//! Starts one of the three workflows and waits for its result.
 
 use clap::Parser;
 use parallel_activity::{
     TASK_QUEUE,
-    workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloWorkflow},
+    workflows::{BoundedInput, SayHelloBoundedWorkflow, SayHelloEachWorkflow, SayHelloWorkflow},
 };
 use shared::{MainResult, StarterArgs, print_result, print_started};
 use std::num::NonZeroUsize;
 use temporalio_client::WorkflowStartOptions;
 
-/// Starts `SayHelloWorkflow`, or with --names `SayHelloBoundedWorkflow`, and prints its result.
+/// Starts `SayHelloWorkflow`, or `SayHelloBoundedWorkflow` with --names, and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Greet these instead of the five users, separated by commas
+    /// Greet these users instead of the five; separate the names with commas
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     names: Vec<String>,
 
-    /// How many of them at a time
-    #[arg(long, default_value = "2", requires = "names")]
+    /// Run at most this many greetings at the same time
+    #[arg(long, default_value = "2", value_name = "WIDTH", requires = "names")]
     at_most: NonZeroUsize,
+
+    /// Start `SayHelloEachWorkflow`, which reports failed greetings instead of failing
+    #[arg(long, requires = "names")]
+    each: bool,
 
     #[command(flatten)]
     starter: StarterArgs,
@@ -29,25 +33,31 @@ async fn main() -> MainResult {
     let Args {
         names,
         at_most,
+        each,
         starter,
     } = Args::parse();
     let client = starter.connect().await?;
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
         WorkflowStartOptions::new(task_queue, starter.workflow_id("parallel-activity")?).build();
-    let result = if names.is_empty() {
+    if names.is_empty() {
         let handle = client
             .start_workflow(SayHelloWorkflow::run, ().into(), options)
             .await?;
         print_started(&handle, task_queue);
-        handle.get_result(Default::default()).await?
-    } else {
-        let input = BoundedInput { names, at_most };
+        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+    }
+    let input = BoundedInput { names, at_most };
+    if each {
         let handle = client
-            .start_workflow(SayHelloBoundedWorkflow::run, input.into(), options)
+            .start_workflow(SayHelloEachWorkflow::run, input.into(), options)
             .await?;
         print_started(&handle, task_queue);
-        handle.get_result(Default::default()).await?
-    };
-    Ok(print_result(&result)?)
+        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+    }
+    let handle = client
+        .start_workflow(SayHelloBoundedWorkflow::run, input.into(), options)
+        .await?;
+    print_started(&handle, task_queue);
+    Ok(print_result(&handle.get_result(Default::default()).await?)?)
 }
