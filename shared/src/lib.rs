@@ -5,8 +5,8 @@
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
 //! [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a cancelled
-//! workflow end as cancelled whatever its activities return; and [`child_id`], which fails the workflow
-//! if a child's id would be too long. Activities that heartbeat use [`last_heartbeat`] and [`stopped`].
+//! workflow end as cancelled whatever its activities return; [`child_id`], which fails the workflow if a
+//! child's id would be too long; and [`child_result`], which passes a cancellation on to a child. Activities that heartbeat use [`last_heartbeat`] and [`stopped`].
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 
@@ -18,6 +18,7 @@
     reason = "nothing in here runs as workflow code, except the pure functions of `Input`, `Inputs` and `child_id`"
 )]
 
+mod child_result;
 mod config_file;
 mod connection;
 mod failure;
@@ -39,6 +40,7 @@ mod tls;
 mod waiting;
 mod worker;
 
+pub use child_result::child_result;
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
 pub use failure::{MainError, MainResult, describe};
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};

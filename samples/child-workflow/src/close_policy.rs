@@ -1,4 +1,4 @@
-//! A parent that ends before its child, for what the parent close policy then does.
+//! A parent that ends before its child, to show the parent close policies.
 
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,18 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ChildWorkflowOptions, ParentClosePolicy, WorkflowContext, WorkflowResult};
 
-/// What is to become of the child, as a flag and as JSON; the SDK's own enum is neither.
+/// How long the child may take in total.
+const CHILD_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The parent close policy, as a flag and as JSON. The SDK's own enum supports neither.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClosePolicy {
-    /// It is terminated; what the server does if nothing else is asked for.
+    /// The server terminates the child. This is the default.
     Terminate,
-    /// It is asked to end, and may clean up.
+    /// The server cancels the child, which can clean up.
     RequestCancel,
-    /// It goes on.
+    /// The child goes on.
     Abandon,
 }
 
@@ -32,14 +35,14 @@ impl From<ClosePolicy> for ParentClosePolicy {
 /// The input of [`LeavingParentWorkflow`]: `{"policy":"abandon"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LeavingParentInput {
-    /// What is to become of the child.
+    /// What happens to the child when the parent ends.
     pub policy: ClosePolicy,
-    /// Whether to end without waiting for the child's start, which is a mistake.
+    /// Whether to make the mistake of ending without waiting for the child's start.
     #[serde(default)]
     pub hasty: bool,
 }
 
-/// Starts a child that waits, and ends.
+/// Starts a child that waits, and ends before the child does.
 #[workflow]
 #[derive(Default)]
 pub struct LeavingParentWorkflow;
@@ -57,8 +60,9 @@ impl LeavingParentWorkflow {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(child_id.clone())
             .parent_close_policy(policy.into())
-            // By default a child has no limit, and nobody waits for this one to miss it.
-            .execution_timeout(Duration::from_secs(600))
+            // Nobody waits for this child, so nobody would notice that its signal never comes. A
+            // child has no limit by default. A parent that waits for its child needs none.
+            .execution_timeout(CHILD_TIMEOUT)
             .build();
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
@@ -68,8 +72,8 @@ impl LeavingParentWorkflow {
         };
         let starting = ctx.start_child_workflow(ComposeGreetingWorkflow::run, input, options);
         if !hasty {
-            // So far the start is only recorded. The server carries it out later, and not at all
-            // if the parent has closed by then, whatever the policy.
+            // The server starts the child later, and not at all if the parent has closed by then,
+            // whatever the policy.
             starting.await.or_cancelled(ctx)?;
         }
         Ok(child_id)

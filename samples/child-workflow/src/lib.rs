@@ -5,18 +5,18 @@ pub mod many;
 pub mod workflows;
 
 use close_policy::LeavingParentWorkflow;
-use many::GreetManyWorkflow;
+use many::{GreetEachWorkflow, GreetManyWorkflow};
 use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
 
-/// The queue on which the server hands out this sample's tasks; children inherit it.
+/// The task queue of this sample. Children inherit it from their parent.
 pub const TASK_QUEUE: &str = "child-workflow-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of this sample's worker, for the worker binary and the tests.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
@@ -25,6 +25,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .register_workflow::<AdvancedParentWorkflow>()?
         .register_workflow::<LeavingParentWorkflow>()?
         .register_workflow::<GreetManyWorkflow>()?
+        .register_workflow::<GreetEachWorkflow>()?
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)

@@ -1,23 +1,26 @@
-//! The child, and two parents: one that waits for it, and one that signals it too.
+//! The child, and two parents: one that waits for it, and one that also signals it.
 
 use serde::{Deserialize, Serialize};
-use shared::{Input, OrCancelled, child_id};
+use shared::{Input, OrCancelled, child_id, child_result};
 use temporalio_common::error::WorkflowSignalError;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ApplicationFailure, ChildWorkflowOptions, ParentClosePolicy, SyncWorkflowContext,
-    WorkflowContext, WorkflowResult, WorkflowTermination,
+    ApplicationFailure, ChildWorkflowOptions, ParentClosePolicy, SignalWorkflowOptions,
+    SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowResult,
+    WorkflowTermination,
 };
 
 /// The input of [`ComposeGreetingWorkflow`]: `{"greeting":"Hello","name":"World"}`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
-    /// How to greet.
+    /// The word that greets.
     pub greeting: String,
-    /// Whom to greet.
+    /// The name to greet.
     pub name: String,
-    /// Whether to wait for the signal `release` first. Left out of the JSON unless asked for, like
-    /// the field after it: whoever else serves this type need not know of them.
+    /// Whether to wait for the signal `release` first.
+    ///
+    /// The JSON has this field and the next one only if they are set, because workers in other
+    /// languages that serve this workflow type do not know them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
     /// How many attempts fail before one succeeds.
@@ -25,7 +28,7 @@ pub struct ComposeGreetingInput {
     pub failures: Option<u32>,
 }
 
-/// Composes a greeting: at once, unless its input says otherwise.
+/// Composes a greeting, at once unless its input says otherwise.
 #[workflow]
 #[derive(Default)]
 pub struct ComposeGreetingWorkflow {
@@ -42,8 +45,8 @@ impl ComposeGreetingWorkflow {
     ) -> WorkflowResult<String> {
         let input = input.valid()?;
         if ctx.cancellation_token().is_cancelled() {
-            // An attempt may be asked to end in the pause before it. Were it to fail, another would
-            // follow, which would not know that it was asked.
+            // A cancellation may arrive in the pause before an attempt. If this attempt failed, the
+            // server would start another one, which would not know about the cancellation.
             return Err(WorkflowTermination::cancelled());
         }
         let attempt = ctx.info().attempt();
@@ -52,21 +55,21 @@ impl ComposeGreetingWorkflow {
             return Err(failure.type_name("NotYet".to_owned()).build().into());
         }
         if input.hold {
-            // Cancelled meanwhile, it returns here: the child ends CANCELED.
+            // If the child is cancelled, this returns an error and the child ends CANCELED.
             ctx.wait_condition(|child| child.released).await?;
         }
         Ok(format!("{}, {}!", input.greeting, input.name))
     }
 
-    /// Lets a child go on that was told to wait. `Input` takes any argument: a signal that does
-    /// not decode would hang the workflow.
+    /// Releases a child that waits because of `hold`. `Input` accepts any argument, because a signal
+    /// that does not decode would hang the workflow.
     #[signal]
     pub fn release(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
         self.released = true;
     }
 }
 
-/// Has a child compose the greeting, and waits for it.
+/// Greets the given name by starting a child and waiting for its result.
 #[workflow]
 #[derive(Default)]
 pub struct GreetingWorkflow;
@@ -84,25 +87,30 @@ impl GreetingWorkflow {
             name: name.valid()?,
             ..Default::default()
         };
+        if ctx.cancellation_token().is_cancelled() {
+            return Err(WorkflowTermination::cancelled());
+        }
+        // Only one running workflow of a namespace can have an id. This one comes from the parent's
+        // id, so parents can run side by side.
+        let id = child_id(ctx.workflow_id(), "child")?;
         let options = ChildWorkflowOptions::builder()
-            // Derived from the parent's id, so that parents can run side by side: only one running
-            // workflow in a namespace can have an id, whoever started it.
-            .workflow_id(child_id(ctx.workflow_id(), "child")?)
-            // Should the parent be terminated or time out, the greeting is composed all the same.
-            // A cancellation of the parent reaches the child nevertheless.
+            .workflow_id(id.clone())
+            // The child goes on if the parent is terminated or times out. A cancellation of the parent
+            // still reaches the child.
             .parent_close_policy(ParentClosePolicy::Abandon)
+            // `child_result` cancels the child, and the SDK must not.
+            .cancellation_token(WorkflowCancellationToken::new())
             .build();
-        // Starting and ending each fail in their own way: the one if the id is taken, the other if
-        // the child has failed.
+        // The start fails if the id is in use. The result fails if the child does.
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
             .await
             .or_cancelled(ctx)?;
-        child.result().await.or_cancelled(ctx)
+        child_result(ctx, id, child, ctx.cancelled()).await
     }
 }
 
-/// Starts a child that waits, signals it to go on, and waits for its greeting.
+/// Starts a child that waits, releases it by a signal, and waits for its result.
 #[workflow]
 #[derive(Default)]
 pub struct AdvancedParentWorkflow;
@@ -121,7 +129,14 @@ impl AdvancedParentWorkflow {
             hold: true,
             ..Default::default()
         };
-        let options = ChildWorkflowOptions::workflow_id(child_id(ctx.workflow_id(), "child")?);
+        if ctx.cancellation_token().is_cancelled() {
+            return Err(WorkflowTermination::cancelled());
+        }
+        let id = child_id(ctx.workflow_id(), "child")?;
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(id.clone())
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
         let child = ctx
             .start_child_workflow(ComposeGreetingWorkflow::run, input, options)
             .await
@@ -130,15 +145,18 @@ impl AdvancedParentWorkflow {
             .signal(
                 ComposeGreetingWorkflow::release,
                 ().into(),
-                Default::default(),
+                // SDK 1.1.1 fails the workflow task forever if it cancels a signal that has failed.
+                SignalWorkflowOptions::builder()
+                    .cancellation_token(WorkflowCancellationToken::new())
+                    .build(),
             )
             .await;
         match signalled {
-            // A child that does not wait, as another worker's need not, may have ended by now.
-            // That is no failure: how it ended, its result tells.
+            // A child of another worker may not wait, so it may have ended by now. That is no
+            // failure: its result tells how it ended.
             Ok(()) | Err(WorkflowSignalError::NotFound(_)) => {}
             Err(other) => return Err(other).or_cancelled(ctx),
         }
-        child.result().await.or_cancelled(ctx)
+        child_result(ctx, id, child, ctx.cancelled()).await
     }
 }

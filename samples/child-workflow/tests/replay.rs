@@ -2,7 +2,7 @@
 
 use child_workflow::{
     close_policy::LeavingParentWorkflow,
-    many::GreetManyWorkflow,
+    many::{GreetEachWorkflow, GreetManyWorkflow},
     workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow},
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
@@ -17,6 +17,7 @@ async fn histories_replay() -> anyhow::Result<()> {
         .register_workflow::<AdvancedParentWorkflow>()?
         .register_workflow::<LeavingParentWorkflow>()?
         .register_workflow::<GreetManyWorkflow>()?
+        .register_workflow::<GreetEachWorkflow>()?
         .build();
     replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
 }

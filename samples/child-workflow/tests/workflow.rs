@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use child_workflow::{
     close_policy::{ClosePolicy, LeavingParentWorkflow},
-    many::GreetManyWorkflow,
+    many::{GreetEachWorkflow, GreetManyWorkflow, Outcome},
     worker_options,
     workflows::{
         AdvancedParentWorkflow, ComposeGreetingInput, ComposeGreetingWorkflow, GreetingWorkflow,
@@ -12,6 +12,7 @@ use child_workflow::{
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use shared::{Input, MAX_INPUT, MAX_RESULT, describe};
+use std::time::Duration;
 use temporalio_client::{
     Client, UntypedSignal, UntypedWorkflow, WorkflowExecutionInfo, WorkflowHandle,
     errors::WorkflowGetResultError,
@@ -24,9 +25,9 @@ use temporalio_common::{
             EventType::{
                 self, ChildWorkflowExecutionCanceled, ChildWorkflowExecutionCompleted,
                 ChildWorkflowExecutionFailed, ChildWorkflowExecutionStarted,
-                ExternalWorkflowExecutionSignaled, SignalExternalWorkflowExecutionFailed,
-                StartChildWorkflowExecutionInitiated, WorkflowExecutionCanceled,
-                WorkflowExecutionFailed, WorkflowExecutionSignaled,
+                ChildWorkflowExecutionTerminated, ExternalWorkflowExecutionSignaled,
+                SignalExternalWorkflowExecutionFailed, StartChildWorkflowExecutionInitiated,
+                WorkflowExecutionCanceled, WorkflowExecutionFailed, WorkflowExecutionSignaled,
             },
             ParentClosePolicy,
         },
@@ -69,7 +70,17 @@ async fn greet_many(
     start(env, "GreetManyWorkflow", input).await
 }
 
-/// A parent's only child; also if it has not started, and if it never does.
+async fn greet_each(
+    env: &TestEnv,
+    names: &[&str],
+    at_most: usize,
+    failures: u32,
+) -> anyhow::Result<Handle<GreetEachWorkflow>> {
+    let input = json!({"names": names, "at_most": at_most, "failures": failures});
+    start(env, "GreetEachWorkflow", input).await
+}
+
+/// The only child of a parent, whether it has started or not.
 fn child_of<W: HasWorkflowDefinition>(
     env: &TestEnv,
     parent: &Handle<W>,
@@ -85,7 +96,7 @@ async fn happened<W: HasWorkflowDefinition>(
     Ok(event_types(handle).await?.contains(&event))
 }
 
-/// What a parent has asked the server to start.
+/// The child that a parent has asked the server to start.
 async fn initiated<W: HasWorkflowDefinition>(
     parent: &Handle<W>,
 ) -> anyhow::Result<StartChildWorkflowExecutionInitiatedEventAttributes> {
@@ -99,8 +110,8 @@ async fn initiated<W: HasWorkflowDefinition>(
     bail!("no child")
 }
 
-/// Two parents side by side: the child's id comes from its parent's, its policy is ABANDON, and
-/// its JSON has the two fields that other languages know.
+/// Two parents side by side. The child's id comes from its parent's, its policy is ABANDON, it has no
+/// time limit, and its JSON has the two fields that other languages know.
 #[tokio::test]
 async fn greets_by_a_child() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -111,6 +122,8 @@ async fn greets_by_a_child() -> anyhow::Result<()> {
             let id = child_of(&env, &handle).info().workflow_id.clone();
             assert_eq!(child.workflow_id, id);
             assert_eq!(child.parent_close_policy(), ParentClosePolicy::Abandon);
+            let limit = child.workflow_execution_timeout.unwrap_or_default();
+            assert_eq!(limit, Duration::ZERO.try_into()?);
             let input = child.input.unwrap_or_default().payloads;
             assert_eq!(input[0].data, br#"{"greeting":"Hello","name":"World"}"#);
         }
@@ -119,7 +132,7 @@ async fn greets_by_a_child() -> anyhow::Result<()> {
     .await
 }
 
-/// The child waits for its parent's signal, and gets it. Its close policy is the default.
+/// The child waits for its parent's signal, and receives it. Its close policy is the default.
 #[tokio::test]
 async fn signals_the_child() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -134,7 +147,7 @@ async fn signals_the_child() -> anyhow::Result<()> {
     .await
 }
 
-/// Stands in for a child of another worker, which knows neither signal nor `hold`.
+/// A mock of a child of another worker, which knows neither the signal nor `hold`.
 #[workflow]
 #[derive(Default)]
 pub struct PlainChild;
@@ -161,7 +174,7 @@ async fn signals_too_late() -> anyhow::Result<()> {
             .build())
     };
     with_worker(options, async |env| {
-        // Child and signal race each other; about every other time the child is done first.
+        // The child and the signal race each other. About every other time the child ends first.
         loop {
             let handle = advanced(&env).await?;
             assert_eq!(handle.get_result(Default::default()).await?, "Hi, World!");
@@ -173,8 +186,8 @@ async fn signals_too_late() -> anyhow::Result<()> {
     .await
 }
 
-/// Started by a client, the child is a workflow like any other: done at once, or when it is
-/// released, even by a signal with an argument where none belongs.
+/// A client can start the child, too. It completes at once, or when a signal releases it, even a signal
+/// with an argument where none belongs.
 #[tokio::test]
 async fn child_alone() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -196,7 +209,7 @@ async fn child_alone() -> anyhow::Result<()> {
     .await
 }
 
-/// Another workflow has the child's id: the parent fails, and says which id.
+/// If another workflow has the child's id, the parent fails, and its failure names the id.
 #[tokio::test]
 async fn child_id_in_use() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -229,7 +242,7 @@ async fn child_id_in_use() -> anyhow::Result<()> {
     .await
 }
 
-/// Starts a parent that leaves its child, and waits until it has.
+/// Starts a parent that leaves its child, waits until it has, and checks that the child has a time limit.
 async fn leave(
     env: &TestEnv,
     policy: ClosePolicy,
@@ -240,10 +253,15 @@ async fn leave(
     let child = child_of(env, &handle);
     let id = handle.get_result(Default::default()).await?;
     ensure!(id == child.info().workflow_id, "another child: {id}");
+    let limit = initiated(&handle).await?.workflow_execution_timeout;
+    ensure!(
+        limit == Some(Duration::from_secs(600).try_into()?),
+        "{limit:?}"
+    );
     Ok(child)
 }
 
-/// TERMINATE: the child is not asked.
+/// TERMINATE: the child ends TERMINATED.
 #[tokio::test]
 async fn policy_terminate() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -256,7 +274,7 @@ async fn policy_terminate() -> anyhow::Result<()> {
     .await
 }
 
-/// REQUEST_CANCEL: the child is asked, and ends CANCELED.
+/// REQUEST_CANCEL: the child is cancelled, and ends CANCELED.
 #[tokio::test]
 async fn policy_request_cancel() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -269,7 +287,7 @@ async fn policy_request_cancel() -> anyhow::Result<()> {
     .await
 }
 
-/// ABANDON: the child goes on, until it is released.
+/// ABANDON: the child goes on until it is released.
 #[tokio::test]
 async fn policy_abandon() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -290,7 +308,7 @@ async fn policy_abandon() -> anyhow::Result<()> {
     .await
 }
 
-/// Whatever the policy, a child whose parent does not wait for its start never starts.
+/// A child whose parent does not wait for its start never starts, whatever the policy.
 #[tokio::test]
 async fn hasty_parents_have_no_children() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -312,7 +330,7 @@ async fn hasty_parents_have_no_children() -> anyhow::Result<()> {
     .await
 }
 
-/// How many children were initiated and had not ended, at the most.
+/// The most children that were initiated and not yet completed at the same time.
 fn most_at_a_time(events: &[EventType]) -> usize {
     let (mut running, mut most) = (0_usize, 0);
     for event in events {
@@ -326,9 +344,10 @@ fn most_at_a_time(events: &[EventType]) -> usize {
     most
 }
 
-/// Seven names, three lanes: three children at a time, never four, and the order is kept.
+/// Seven names and three lanes: three children run at the same time, never four. The greetings are in the
+/// order of the names.
 #[tokio::test]
-async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
+async fn limits_concurrency() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let names = ["g", "f", "e", "d", "c", "b", "a"];
         let handle = greet_many(&env, &names, 3, 0).await?;
@@ -344,20 +363,21 @@ async fn greets_so_many_at_a_time() -> anyhow::Result<()> {
 #[tokio::test]
 async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        for names in [vec!["Ada"], vec![]] {
-            let handle = greet_many(&env, &names, usize::MAX, 0).await?;
-            let result = handle.get_result(Default::default()).await?;
-            let greetings: Vec<_> = names.iter().map(|name| format!("Hello, {name}!")).collect();
-            assert_eq!(result, greetings);
-        }
+        let handle = greet_many(&env, &["Ada"], usize::MAX, 0).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert_eq!(greetings, ["Hello, Ada!"]);
+        let handle = greet_many(&env, &[], usize::MAX, 0).await?;
+        let greetings = handle.get_result(Default::default()).await?;
+        assert_eq!(greetings, [""; 0]);
         Ok(())
     })
     .await
 }
 
-/// A thousand children at a time, not more: the server would refuse two thousand and one.
+/// At most a thousand children at the same time, whatever the input asks for: the server would refuse two
+/// thousand and one.
 #[tokio::test]
-async fn greets_a_thousand_at_a_time() -> anyhow::Result<()> {
+async fn limits_the_width() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = greet_many(&env, &["Ada"; 1001], 1001, 0).await?;
         until(&handle, StartChildWorkflowExecutionInitiated).await?;
@@ -374,12 +394,12 @@ fn input_of(bytes: usize) -> Value {
     lengthen_names(json!({"names": names, "at_most": names.len()}), bytes)
 }
 
-/// Long lists: one that is as large as an input may be completes, although its greetings are larger
-/// together. A larger one fails before its first child.
+/// Long lists: the largest input that is accepted completes, although its greetings are larger in total.
+/// A larger input fails before its first child.
 #[tokio::test]
 async fn limits_long_lists() -> anyhow::Result<()> {
-    // The greetings of the longest list that is accepted fit into a result.
-    const { assert!(MAX_INPUT + 5000 * "Hello, !".len() < MAX_RESULT) };
+    // The results of the longest list that is accepted fit into one payload.
+    const { assert!(MAX_INPUT + 5000 * r#"{"greeting":"Hello, !"}"#.len() < MAX_RESULT) };
     with_worker(worker_options, async |env| {
         let input = input_of(MAX_INPUT);
         let handle = start::<GreetManyWorkflow>(&env, "GreetManyWorkflow", input).await?;
@@ -399,8 +419,8 @@ async fn limits_long_lists() -> anyhow::Result<()> {
     .await
 }
 
-/// A name that leaves no room for what its child's input has beside it: the parent fails, and the
-/// reason names the size and the limit.
+/// If the name leaves no room for the other fields of the child's input, the parent fails, and its failure
+/// names the size and the limit.
 #[tokio::test]
 async fn limits_the_input_of_children() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -430,7 +450,7 @@ async fn limits_the_input_of_children() -> anyhow::Result<()> {
     .await
 }
 
-/// A child that fails is tried again, and its parent sees only how it ended.
+/// A child that fails is retried, and its parent sees only the last attempt.
 #[tokio::test]
 async fn retries_a_child() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -443,7 +463,8 @@ async fn retries_a_child() -> anyhow::Result<()> {
     .await
 }
 
-/// A child that fails for good fails its parent: the client sees which child, and why.
+/// A child whose last attempt fails also fails its parent. The client sees which child it was, and why it
+/// failed.
 #[tokio::test]
 async fn a_child_fails_its_parent() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -472,8 +493,7 @@ async fn a_child_fails_its_parent() -> anyhow::Result<()> {
     .await
 }
 
-/// Stands in for a child that works until it is cancelled; where it may be tried again, it fails
-/// once first.
+/// A mock of a child that works until it is cancelled. If it has a retry policy, its first attempt fails.
 #[workflow]
 #[derive(Default)]
 pub struct EndlessChild;
@@ -497,11 +517,12 @@ fn endless_children(task_queue: &str) -> anyhow::Result<WorkerOptions> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<EndlessChild>()?
         .register_workflow::<GreetingWorkflow>()?
+        .register_workflow::<AdvancedParentWorkflow>()?
         .register_workflow::<GreetManyWorkflow>()?
         .build())
 }
 
-/// Cancels a parent and checks that its child ends CANCELED first, then the parent.
+/// Cancels a parent, and checks that first its child ends CANCELED, then the parent.
 async fn both_end_cancelled<W: HasWorkflowDefinition>(parent: &Handle<W>) -> anyhow::Result<()> {
     parent.cancel(Default::default()).await?;
     let Err(WorkflowGetResultError::Cancelled { .. }) = parent.get_result(Default::default()).await
@@ -519,7 +540,8 @@ async fn both_end_cancelled<W: HasWorkflowDefinition>(parent: &Handle<W>) -> any
     Ok(())
 }
 
-/// A cancellation goes on to the child, whose end its parent awaits; ABANDON does not change that.
+/// A cancellation reaches the child, and the parent waits until the child has ended. ABANDON does not
+/// change that.
 #[tokio::test]
 async fn cancels_the_child() -> anyhow::Result<()> {
     with_worker(endless_children, async |env| {
@@ -530,7 +552,7 @@ async fn cancels_the_child() -> anyhow::Result<()> {
     .await
 }
 
-/// It reaches a second attempt too, of which the SDK's own request knows nothing.
+/// A cancellation also reaches a second attempt, unlike the SDK's own request.
 #[tokio::test]
 async fn cancels_a_second_attempt() -> anyhow::Result<()> {
     with_worker(endless_children, async |env| {
@@ -556,7 +578,7 @@ async fn cancels_a_second_attempt() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen them, all of them end CANCELED: no parent starts a child, and
+/// Workflows that are cancelled before a worker has seen them end CANCELED: no parent starts a child, and
 /// the child does not fail.
 #[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
@@ -565,6 +587,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
         ("AdvancedParentWorkflow", json!("World")),
         ("LeavingParentWorkflow", json!({"policy": "abandon"})),
         ("GreetManyWorkflow", json!({"names": ["Ada"], "at_most": 1})),
+        ("GreetEachWorkflow", json!({"names": ["Ada"], "at_most": 1})),
         (
             "ComposeGreetingWorkflow",
             json!({"greeting": "Hi", "name": "Ada", "failures": 1}),
@@ -579,7 +602,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bad input fails each of them at once, and names the field.
+/// Bad input fails each workflow at once, and the failure names the field.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let cases = [
@@ -614,6 +637,11 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             "`at_most`: invalid value: integer `0`, expected a nonzero usize",
         ),
         (
+            "GreetEachWorkflow",
+            json!({"names": ["Ada"]}),
+            "missing field `at_most`",
+        ),
+        (
             "GreetManyWorkflow",
             json!({"names": vec!["Ada"; 10_000], "at_most": 1}),
             "`names`: 10000 items, and at most 5000 fit into one workflow's history",
@@ -629,8 +657,8 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// A parent whose child's id would be too long fails before it starts a child. With many children,
-/// the longest of their ids counts.
+/// A parent whose child's id would be too long fails before it starts a child. The longest of the ids
+/// counts if there are many children.
 #[tokio::test]
 async fn child_ids_fit() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -644,12 +672,14 @@ async fn child_ids_fit() -> anyhow::Result<()> {
             .await?;
         let input = [json!({"names": vec!["World"; 11], "at_most": 2})];
         env.checks_child_id::<GreetManyWorkflow>("GreetManyWorkflow", &input, "-child-10")
+            .await?;
+        env.checks_child_id::<GreetEachWorkflow>("GreetEachWorkflow", &input, "-child-10")
             .await
     })
     .await
 }
 
-/// Stands in for a child that is cancelled and fails instead, as in its cleanup.
+/// A mock of a child that fails when it is cancelled, as if its cleanup failed.
 #[workflow]
 #[derive(Default)]
 pub struct StubbornChild;
@@ -667,7 +697,7 @@ impl StubbornChild {
     }
 }
 
-/// A cancelled parent ends CANCELED, although its child has failed instead.
+/// A cancelled parent ends CANCELED even if its child fails.
 #[tokio::test]
 async fn ends_cancelled_with_a_failed_child() -> anyhow::Result<()> {
     let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
@@ -691,6 +721,138 @@ async fn ends_cancelled_with_a_failed_child() -> anyhow::Result<()> {
     with_worker(options, async |env| {
         check(greeting(&env).await?).await?;
         check(greet_many(&env, &["Ada"], 1, 0).await?).await
+    })
+    .await
+}
+
+/// A parent ends CANCELED even if its child is terminated before a worker learns about the cancellation.
+/// If the SDK cancelled the child by itself, the parent's workflow task would fail forever.
+#[tokio::test]
+async fn ends_cancelled_with_a_terminated_child() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let parents = [
+        start::<UntypedWorkflow>(&env, "GreetingWorkflow", json!("World")).await?,
+        start(&env, "AdvancedParentWorkflow", json!("World")).await?,
+    ];
+    env.work(endless_children, async {
+        for parent in &parents {
+            // `AdvancedParentWorkflow` waits for the result of its child once the signal has arrived.
+            until(parent, ChildWorkflowExecutionStarted).await?;
+        }
+        until(&parents[1], ExternalWorkflowExecutionSignaled).await
+    })
+    .await?;
+    for parent in &parents {
+        let child = child_of(&env, parent);
+        child.terminate(Default::default()).await?;
+        until(parent, ChildWorkflowExecutionTerminated).await?;
+        parent.cancel(Default::default()).await?;
+    }
+    env.work(endless_children, async {
+        for parent in &parents {
+            let ended = parent.get_result(Default::default()).await.err();
+            ensure!(
+                matches!(ended, Some(WorkflowGetResultError::Cancelled { .. })),
+                "{ended:?}"
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A mock of a child that fails for `bad`, works for `slow` until it is cancelled, and greets everybody else
+/// at once.
+#[workflow]
+#[derive(Default)]
+pub struct MockChild;
+
+#[workflow_methods]
+impl MockChild {
+    #[run(name = "ComposeGreetingWorkflow")]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        input: Input<ComposeGreetingInput>,
+    ) -> WorkflowResult<String> {
+        match input.valid()?.name.as_str() {
+            "bad" => Err(ApplicationFailure::non_retryable("no greeting for bad").into()),
+            "slow" => {
+                ctx.wait_condition(|_| false).await?;
+                Ok(String::new())
+            }
+            name => Ok(format!("Hi, {name}!")),
+        }
+    }
+}
+
+fn with_mock(task_queue: &str) -> anyhow::Result<WorkerOptions> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<MockChild>()?
+        .register_workflow::<GreetManyWorkflow>()?
+        .register_workflow::<GreetEachWorkflow>()?
+        .build())
+}
+
+/// The first failure fails the parent: the running child ends CANCELED first, and no other child starts.
+#[tokio::test]
+async fn stops_at_the_first_failure() -> anyhow::Result<()> {
+    with_worker(with_mock, async |env| {
+        let parent = greet_many(&env, &["slow", "bad", "a", "slow", "bad"], 2, 0).await?;
+        let error = parent.get_result(Default::default()).await;
+        let expected = format!(
+            "workflow failed: child workflow ComposeGreetingWorkflow {}-child-1 failed: no greeting \
+             for bad",
+            parent.info().workflow_id
+        );
+        assert_eq!(error.map_err(|error| describe(&error)), Err(expected));
+        let mut events = event_types(&parent).await?;
+        events.retain(|event| {
+            [
+                StartChildWorkflowExecutionInitiated,
+                ChildWorkflowExecutionFailed,
+                ChildWorkflowExecutionCanceled,
+                WorkflowExecutionFailed,
+            ]
+            .contains(event)
+        });
+        assert_eq!(
+            events,
+            [
+                StartChildWorkflowExecutionInitiated,
+                StartChildWorkflowExecutionInitiated,
+                ChildWorkflowExecutionFailed,
+                ChildWorkflowExecutionCanceled,
+                WorkflowExecutionFailed,
+            ]
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The other choice: each name gets an outcome, in the order of the names, and a failure stops nothing. A
+/// cancellation is no outcome.
+#[tokio::test]
+async fn reports_each_failure() -> anyhow::Result<()> {
+    with_worker(with_mock, async |env| {
+        let parent = greet_each(&env, &["c", "bad", "a", "bad", "b"], 2, 0).await?;
+        let outcomes = parent.get_result(Default::default()).await?;
+        let greeting = |name| Outcome::Greeting(format!("Hi, {name}!"));
+        let failure = || Outcome::Failure("no greeting for bad".to_owned());
+        assert_eq!(
+            outcomes,
+            [
+                greeting("c"),
+                failure(),
+                greeting("a"),
+                failure(),
+                greeting("b")
+            ]
+        );
+
+        let parent = greet_each(&env, &["slow", "slow", "a"], 1, 0).await?;
+        until(&parent, ChildWorkflowExecutionStarted).await?;
+        both_end_cancelled(&parent).await
     })
     .await
 }

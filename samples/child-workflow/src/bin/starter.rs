@@ -1,14 +1,11 @@
-//! Starts one of the parents, waits for its result, and looks after the child that one leaves.
+//! Starts one of the parents, waits for its result, and shows what happens to a child that its parent leaves.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a starter may wait for a while and no longer"
-)]
+#![allow(clippy::disallowed_methods, reason = "a starter may use a timeout")]
 
 use child_workflow::{
     TASK_QUEUE,
     close_policy::{ClosePolicy, LeavingParentInput, LeavingParentWorkflow},
-    many::{GreetManyInput, GreetManyWorkflow},
+    many::{GreetEachWorkflow, GreetManyInput, GreetManyWorkflow},
     workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow},
 };
 use clap::Parser;
@@ -21,10 +18,10 @@ use temporalio_client::{
     Client, WorkflowHandle, WorkflowStartOptions, errors::WorkflowGetResultError,
 };
 
-/// Starts `GreetingWorkflow`, or another parent, and prints its result or its child's end.
+/// Starts `GreetingWorkflow`, or another parent, and prints its result or how its child ended.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Greet this name
     #[arg(long, default_value = "World")]
     name: String,
 
@@ -32,11 +29,11 @@ struct Args {
     #[arg(long, group = "parent")]
     advanced: bool,
 
-    /// Start `LeavingParentWorkflow`, and print what becomes of the child when its parent ends
+    /// Start `LeavingParentWorkflow`, and print what happens to the child when its parent ends
     #[arg(long, group = "parent")]
     policy: Option<ClosePolicy>,
 
-    /// Have the parent end without waiting for the start of the child
+    /// Let the parent end without waiting for the start of the child
     #[arg(long, requires = "policy")]
     hasty: bool,
 
@@ -44,13 +41,17 @@ struct Args {
     #[arg(long, group = "parent", value_name = "N")]
     children: Option<NonZeroU32>,
 
-    /// How many of them at a time
+    /// Run at most this many children at the same time
     #[arg(long, default_value = "2", value_name = "WIDTH", requires = "children")]
     at_most: NonZeroUsize,
 
-    /// How many attempts of each fail; there are three
+    /// Let this many of the three attempts of each child fail
     #[arg(long, value_name = "N", requires = "children")]
     failures: Option<u32>,
+
+    /// Start `GreetEachWorkflow`, which reports failed children instead of failing
+    #[arg(long, requires = "children")]
+    each: bool,
 
     #[command(flatten)]
     starter: StarterArgs,
@@ -88,11 +89,11 @@ async fn main() -> MainResult {
             ClosePolicy::RequestCancel => "CANCELED",
             ClosePolicy::Abandon => "RUNNING",
         };
-        let became = what_became_of(&child, expected == "RUNNING").await?;
-        if became != expected {
-            return Err(anyhow::anyhow!("the child is {became}, not {expected}").into());
+        let status = status_of(&child, expected == "RUNNING").await?;
+        if status != expected {
+            return Err(anyhow::anyhow!("the child is {status}, not {expected}").into());
         }
-        return Ok(print_result(became)?);
+        return Ok(print_result(status)?);
     }
     if let Some(children) = args.children {
         let input = GreetManyInput {
@@ -100,6 +101,13 @@ async fn main() -> MainResult {
             at_most: args.at_most,
             failures: args.failures,
         };
+        if args.each {
+            let handle = client
+                .start_workflow(GreetEachWorkflow::run, input.into(), options)
+                .await?;
+            print_started(&handle, task_queue);
+            return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+        }
         let handle = client
             .start_workflow(GreetManyWorkflow::run, input.into(), options)
             .await?;
@@ -116,15 +124,15 @@ async fn main() -> MainResult {
     Ok(print_result(&handle.get_result(Default::default()).await?)?)
 }
 
-/// The status of a child whose parent has ended. One that still runs is released, so that nothing
-/// is left behind.
-async fn what_became_of(
+/// Returns the status of a child whose parent has ended. Releases a child that still runs, so that it does
+/// not run forever.
+async fn status_of(
     child: &WorkflowHandle<Client, ComposeGreetingWorkflow>,
-    stays: bool,
+    goes_on: bool,
 ) -> anyhow::Result<&'static str> {
-    // The server sees to the children after their parent has closed, in its own time. Of one that
-    // is to stay, nothing will tell: hence only a while.
-    let patience = Duration::from_secs(if stays { 2 } else { 10 });
+    // The server applies the policy soon after the parent has closed. No event tells that a child goes
+    // on, so this waits for a short time only.
+    let patience = Duration::from_secs(if goes_on { 2 } else { 10 });
     match tokio::time::timeout(patience, child.get_result(Default::default())).await {
         Err(_) => {}
         Ok(Ok(_)) => return Ok("COMPLETED"),
