@@ -9,6 +9,10 @@ use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOption
 use testing::replay_all;
 
 /// A change that breaks workflows already running breaks this test.
+///
+/// `AdvancedParentWorkflow-signal-failed.json` is not recorded but edited: the signal to the child fails and
+/// the parent is cancelled before a worker sees either. If the SDK cancelled the signal, it would refuse
+/// this history.
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()
