@@ -40,7 +40,7 @@ use temporalio_common::{
     },
     protos::temporal::api::{
         common::v1::{Header, Memo, Payload, Priority, RetryPolicy, SearchAttributes},
-        schedule::v1::{IntervalSpec, Schedule, schedule_action::Action},
+        schedule::v1::{self as proto, IntervalSpec, Schedule, schedule_action::Action},
         sdk::v1::UserMetadata,
         workflow::v1::{NewWorkflowExecutionInfo, VersioningOverride, versioning_override},
         workflowservice::v1::{CreateScheduleRequest, UpdateScheduleRequest},
@@ -991,6 +991,59 @@ async fn updates_one_thing_at_a_time() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Schedules as the Temporal CLI, Go, Java and Python create them, recorded with the CLI 1.9.1 and the
+/// SDKs 1.51.0, 1.32.0 and 1.35.0 (TypeScript 1.24.0 sends what Go sends, less the timeouts): with
+/// timeouts of zero, the default task timeout, a header and a priority without contents. `update --arg`
+/// accepts them, and keeps all of these as they are.
+#[tokio::test]
+async fn updates_the_schedules_of_other_sdks() -> anyhow::Result<()> {
+    let seconds = |seconds| Duration::from_secs(seconds).try_into().map(Some);
+    let go: fn(&mut NewWorkflowExecutionInfo) = |action| {
+        action.workflow_execution_timeout = Some(Default::default());
+        action.workflow_run_timeout = Some(Default::default());
+        action.workflow_task_timeout = Some(Default::default());
+        action.header = Some(Header::default());
+    };
+    let ten_seconds = seconds(10)?;
+    let hour = seconds(3600)?;
+    for client in ["cli", "go", "java", "python"] {
+        with_schedule(async |starter| {
+            starter.result("create").await?;
+            let mut theirs = starter.schedule().await?;
+            theirs.spec = Some(proto::ScheduleSpec {
+                interval: vec![IntervalSpec {
+                    interval: hour,
+                    phase: (client != "python").then(Default::default),
+                }],
+                jitter: ["cli", "go"].contains(&client).then(Default::default),
+                ..Default::default()
+            });
+            let action = action_of(&mut theirs)?;
+            match client {
+                "python" => action.priority = Some(Priority::default()),
+                _ => go(action),
+            }
+            if client == "cli" {
+                action.workflow_task_timeout = ten_seconds;
+            }
+            starter.replace(theirs.clone()).await?;
+            assert_eq!(starter.schedule().await?, theirs, "{client}");
+
+            let updated = starter.result("update --arg ours").await?;
+            assert_eq!(updated["arguments"], json!(["ours"]));
+            let input = action_of(&mut theirs)?
+                .input
+                .as_mut()
+                .context("an argument")?;
+            input.payloads[0].data = br#""ours""#.into();
+            assert_eq!(starter.schedule().await?, theirs, "{client}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Only a schedule that starts the sample's own workflow takes another argument.
