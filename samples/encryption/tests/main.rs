@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod codec_server;
+pub mod format;
 pub mod keys;
 pub mod plaintext;
 pub mod replay;
