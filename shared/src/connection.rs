@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, GrpcCompression,
+    Client, ClientOptions, ConnectionOptions, GrpcCompression, Url,
     envconfig::ClientConfigProfile,
     errors::ClientConnectError,
     tonic::{Code, Status},
@@ -118,6 +118,16 @@ impl ConnectionArgs {
         Box::pin(connect(loaded))
     }
 
+    /// Returns the server's `host:port`, unless the server is on this machine: for what must not leave
+    /// it, such as data under a key that is not secret.
+    ///
+    /// # Errors
+    /// As [`ConnectionArgs::connect_as`].
+    pub fn remote_address(&self) -> anyhow::Result<Option<String>> {
+        let connection = self.load_from(settings::environment()?)?.connection;
+        Ok((!is_loopback(&connection.target)).then(|| address(&connection)))
+    }
+
     pub(crate) fn load_from(&self, mut env: HashMap<String, String>) -> anyhow::Result<Loaded> {
         let flags = self.apply_to(&mut env);
         let (mut profile, origins) = settings::load(env, flags)?;
@@ -148,7 +158,7 @@ impl ConnectionArgs {
         tls.apply(&mut connection)?;
         // For connecting again later; the first time the limit is in `connect`, and is shorter.
         connection.connect_timeout = Some(CONNECT_TIMEOUT + Duration::from_secs(2));
-        if is_loopback(&connection) {
+        if is_loopback(&connection.target) {
             // Compressing what never leaves the machine costs a quarter of a worker's CPU time.
             connection.grpc_compression = GrpcCompression::None;
         }
@@ -280,7 +290,7 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
         credentials,
     } = loaded?;
     let (host, has_tls) = (address(&connection), connection.tls_options.is_some());
-    let local = is_loopback(&connection);
+    let local = is_loopback(&connection.target);
     // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Client::connect(connection, client));
     let (reason, advice) = match connecting.await {
@@ -342,7 +352,7 @@ fn refuse_plaintext(
         );
     }
     if let Some(secret) = &credentials.secret
-        && !is_loopback(connection)
+        && !is_loopback(&connection.target)
     {
         bail!(
             "{secret} would cross the network to {host} without TLS; write https://{host}, and unset TEMPORAL_TLS if it is false"
@@ -351,8 +361,10 @@ fn refuse_plaintext(
     Ok(())
 }
 
-fn is_loopback(connection: &ConnectionOptions) -> bool {
-    let host = connection.target.host_str().unwrap_or_default();
+/// Whether a URL leads to this machine by `localhost` or a loopback address. Other names can be made to
+/// resolve to anything.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
     let ip = host
         .trim_start_matches('[')
         .trim_end_matches(']')

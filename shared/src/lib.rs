@@ -41,7 +41,7 @@ mod waiting;
 mod worker;
 
 pub use child_result::child_result;
-pub use connection::{CONNECT_TIMEOUT, ConnectionArgs};
+pub use connection::{CONNECT_TIMEOUT, ConnectionArgs, is_loopback};
 pub use failure::{MainError, MainResult, describe};
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 use temporalio_client::Url;
+use testing::address;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -67,6 +68,93 @@ async fn keys_are_read_before_connecting() -> anyhow::Result<()> {
             matches!(&connected, Err(error) if error.kind() == ErrorKind::WouldBlock),
             "{path} has connected: {connected:?}"
         );
+    }
+    Ok(())
+}
+
+/// Runs a program until it ends or prints a line on stdout. Returns its exit code, and what it has printed
+/// on stderr.
+async fn said(mut command: Command) -> anyhow::Result<(Option<i32>, String)> {
+    let mut program = command.spawn()?;
+    let stdout = program.stdout.take().context("no stdout")?;
+    let mut lines = BufReader::new(stdout).lines();
+    if tokio::time::timeout(Duration::from_secs(30), lines.next_line())
+        .await??
+        .is_some()
+    {
+        program.kill().await?;
+    }
+    let output = program.wait_with_output().await?;
+    Ok((output.status.code(), stderr(&output)))
+}
+
+/// The published key encrypts for this machine alone. Worker and starter refuse it for a server at another
+/// address, before they connect. The codec server refuses it if clients or pages elsewhere use it. All
+/// accept it with `--insecure-development-key`, and a key of one's own without.
+#[tokio::test]
+async fn the_published_key_stays_on_this_machine() -> anyhow::Result<()> {
+    // Leads to the test server, but by an address that is no loopback address.
+    let port = address()?.rsplit(':').next().context("a port")?;
+    let elsewhere = format!("0.0.0.0:{port}");
+    let own_key = [
+        (
+            "TEMPORAL_ENCRYPTION_KEY",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ),
+        ("TEMPORAL_ENCRYPTION_KEY_ID", "mine"),
+    ];
+    let accept = "--insecure-development-key";
+    let no_workflow = ["--address", &*elsewhere, "--read", "no-such-workflow"];
+    let no_namespace = ["--address", &*elsewhere, "--namespace", "no-such-namespace"];
+    let clients = ["--listen", "0.0.0.0:0"];
+    let pages = [
+        "--listen",
+        "127.0.0.1:0",
+        "--allow-origin",
+        "https://ui.example.com",
+    ];
+    let cases: [(&str, &[&str], &str, &str); 4] = [
+        (STARTER, &no_workflow, &elsewhere, "workflow not found"),
+        (
+            WORKER,
+            &no_namespace,
+            &elsewhere,
+            "Namespace no-such-namespace is not found",
+        ),
+        (
+            CODEC_SERVER,
+            &clients,
+            "a client of 0.0.0.0:0 (--listen)",
+            "",
+        ),
+        (
+            CODEC_SERVER,
+            &pages,
+            "https://ui.example.com (--allow-origin)",
+            "",
+        ),
+    ];
+    for (path, args, remote, later) in cases {
+        let token = ("CODEC_SERVER_TOKEN", "hush");
+        let program = |variables: &[(&str, &str)], more: &[&str]| {
+            let mut command = binary(path, &[&[token], variables].concat());
+            command.args(args).args(more);
+            said(command)
+        };
+        let refused = program(&[], &[]).await?;
+        let expected = format!(
+            "Error: {remote} is not on this machine, and the published development key keeps nothing \
+             secret: set TEMPORAL_ENCRYPTION_KEY_FILE or --key-file, or accept that key with \
+             --insecure-development-key\n"
+        );
+        assert_eq!(refused, (Some(1), expected), "{path}");
+        for accepted in [program(&[], &[accept]), program(&own_key, &[])] {
+            let (_, said) = accepted.await?;
+            ensure!(
+                !said.contains("is not on this machine") && said.contains(later),
+                "{path}: {said}"
+            );
+        }
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ async fn histories_replay() -> anyhow::Result<()> {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("REPLAY_FILE") && (set("TEMPORAL_ENCRYPTION_KEY_FILE") || set("TEMPORAL_ENCRYPTION_KEY"))
     {
-        return replay(EncryptionArgs::default().codec()?).await;
+        return replay(EncryptionArgs::default().codec(None)?).await;
     }
     let keys = new_key()?.with(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
     replay(EncryptionCodec::new(keys)).await

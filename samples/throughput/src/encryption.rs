@@ -18,18 +18,19 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    /// For the client of a worker or a starter.
+    /// Returns the data converter for the client of a worker or a starter. `remote` names the server,
+    /// unless it is on this machine.
     ///
     /// # Errors
     /// As [`EncryptionArgs::codec`].
-    pub fn data_converter(&self) -> anyhow::Result<DataConverter> {
+    pub fn data_converter(&self, remote: Option<&str>) -> anyhow::Result<DataConverter> {
         if !self.encrypt {
             return Ok(DataConverter::default());
         }
         Ok(DataConverter::new(
             PayloadConverter::default(),
             DefaultFailureConverter::default(),
-            self.args.codec()?,
+            self.args.codec(remote)?,
         ))
     }
 }

@@ -127,7 +127,7 @@ async fn encrypts() -> anyhow::Result<()> {
         encrypt: true,
         ..Default::default()
     };
-    let env = TestEnv::with_data_converter(encryption.data_converter()?).await?;
+    let env = TestEnv::with_data_converter(encryption.data_converter(None)?).await?;
     env.work(worker_options, async {
         load(Shape::Sequence, 1, Pace::Concurrency(1))
             .run(&env.client, &env.task_queue, &env.task_queue, || ())
@@ -300,9 +300,19 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// The starter binary; it never gets to a server that is not the test's.
+/// Runs the starter, which never gets to a server that is not the test's.
 async fn starter(server: &str, task_queue: &str, args: &[&str]) -> anyhow::Result<Output> {
-    let mut starter = Command::new(env!("CARGO_BIN_EXE_throughput-starter"));
+    let binary = env!("CARGO_BIN_EXE_throughput-starter");
+    output_of(binary, server, task_queue, args).await
+}
+
+async fn output_of(
+    binary: &str,
+    server: &str,
+    task_queue: &str,
+    args: &[&str],
+) -> anyhow::Result<Output> {
+    let mut starter = Command::new(binary);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TEMPORAL_")) {
         starter.env_remove(name);
     }
@@ -359,6 +369,26 @@ async fn refuses_a_server_elsewhere() -> anyhow::Result<()> {
         String::from_utf8(output.stderr)?,
         "Error: 192.0.2.1 is not this machine; if you may load that server, say so with --yes\n"
     );
+    Ok(())
+}
+
+/// With `--encrypt`, neither worker nor starter encrypts with the published key for a server elsewhere.
+#[tokio::test]
+async fn refuses_the_published_key_elsewhere() -> anyhow::Result<()> {
+    for (binary, args) in [
+        (
+            env!("CARGO_BIN_EXE_throughput-starter"),
+            vec!["--encrypt", "--yes"],
+        ),
+        (env!("CARGO_BIN_EXE_throughput-worker"), vec!["--encrypt"]),
+    ] {
+        let output = output_of(binary, "192.0.2.1:7233", "none", &args).await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let expected =
+            "Error: 192.0.2.1:7233 is not on this machine, and the published development key";
+        assert!(stderr.starts_with(expected), "{stderr}");
+    }
     Ok(())
 }
 

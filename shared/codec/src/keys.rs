@@ -36,26 +36,41 @@ pub struct EncryptionArgs {
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
+    /// Encrypt with the published development key even for a server that is not on this machine
+    #[arg(long)]
+    pub insecure_development_key: bool,
+
     /// Compress what has this many bytes or more, if it gets smaller [default: nothing]
     #[arg(long, value_name = "BYTES")]
     pub compress_from: Option<usize>,
 }
 
 impl EncryptionArgs {
-    /// The codec that flags and environment ask for. Logs a warning if it writes with the published
-    /// key.
+    /// Returns the codec that flags and environment ask for. `remote` names the server or client that
+    /// the payloads are for, unless it is on this machine.
     ///
     /// # Errors
     /// If the keys cannot be read, or contradict each other. The error names the variable, or the
-    /// file and the line, and quotes nothing of a key.
-    pub fn codec(&self) -> anyhow::Result<EncryptionCodec> {
+    /// file and the line, and quotes nothing of a key. Also if the published development key would
+    /// encrypt for `remote`, and nobody has accepted that. On this machine, it only logs a warning.
+    pub fn codec(&self, remote: Option<&str>) -> anyhow::Result<EncryptionCodec> {
         let keys = self.keys(|name| std::env::var_os(name))?;
-        if keys.current.published {
-            tracing::warn!(
-                "the published development key encrypts, so nothing is secret; set {FILE}"
+        self.check(&keys, remote)?;
+        Ok(EncryptionCodec::new(keys).compress_from(self.compress_from))
+    }
+
+    fn check(&self, keys: &KeyRing, remote: Option<&str>) -> anyhow::Result<()> {
+        if !keys.current.published {
+            return Ok(());
+        }
+        if let Some(remote) = remote.filter(|_| !self.insecure_development_key) {
+            bail!(
+                "{remote} is not on this machine, and the published development key keeps nothing secret: \
+                 set {FILE} or --key-file, or accept that key with --insecure-development-key"
             );
         }
-        Ok(EncryptionCodec::new(keys).compress_from(self.compress_from))
+        tracing::warn!("the published development key encrypts, so nothing is secret; set {FILE}");
+        Ok(())
     }
 
     fn keys(&self, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<KeyRing> {
@@ -324,6 +339,33 @@ mod tests {
         )?;
         assert!(ring.current.published);
         Ok(())
+    }
+
+    /// The published key, under whatever id, does not encrypt for another machine unless somebody
+    /// accepts that. It still decrypts, so that one can rotate away from it.
+    #[test]
+    fn refuses_the_published_key_elsewhere() -> anyhow::Result<()> {
+        let (args, remote) = (EncryptionArgs::default(), Some("a.example:7233"));
+        let published = BASE64_STANDARD.encode(PUBLISHED_DEVELOPMENT_KEY);
+        for env in [&[][..], &[(KEY, &*published), (ID, "mine")]] {
+            let keys = keys(&args, env)?;
+            args.check(&keys, None)?;
+            let error = args.check(&keys, remote).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "a.example:7233 is not on this machine, and the published development key keeps nothing \
+                 secret: set TEMPORAL_ENCRYPTION_KEY_FILE or --key-file, or accept that key with \
+                 --insecure-development-key"
+            );
+            let accepting = EncryptionArgs {
+                insecure_development_key: true,
+                ..Default::default()
+            };
+            accepting.check(&keys, remote)?;
+        }
+        let rotated = KeyRing::new("mine", &[1; 32])?;
+        let rotated = rotated.with(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
+        args.check(&rotated, remote)
     }
 
     /// One key from the environment. White space and a byte-order mark around a value, which files

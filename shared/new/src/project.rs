@@ -32,6 +32,21 @@ const TEMPLATE: [(&str, &str); 6] = [
         include_str!("../template/docker-compose.yml"),
     ),
 ];
+/// In place of these lines of docker-compose.yml, what a worker that encrypts needs: its server has
+/// another address there, for which it does not take the development key without being told.
+const WITH_KEYS: [(&str, &str); 2] = [
+    (
+        "    # {{command}}\n",
+        "    # Without a key, the published development key encrypts, which everybody knows. With one of your\n    \
+         # own, delete this line.\n    \
+         command: --insecure-development-key\n",
+    ),
+    (
+        "      # {{environment}}\n",
+        "      TEMPORAL_ENCRYPTION_KEY: ${TEMPORAL_ENCRYPTION_KEY:-}\n      \
+         TEMPORAL_ENCRYPTION_KEY_ID: ${TEMPORAL_ENCRYPTION_KEY_ID:-}\n",
+    ),
+];
 const README: &str = include_str!("../template/README.md");
 const KILL_TEST: &str = include_str!("../template/killed.rs");
 
@@ -188,12 +203,10 @@ impl<'a> Project<'a> {
 
     /// The worker is killed here by a test of its own; in the workspace one test kills all workers.
     fn write_kill_test(&self) -> anyhow::Result<()> {
-        let load = format!("samples/{}/tests/load.json", self.names.pattern);
-        let encrypted = read(&self.root.join(load))?.contains("\"encrypted\": true");
-        let converter = match encrypted {
+        let converter = match self.encrypts()? {
             false => "temporalio_common::data_converters::DataConverter::default()".to_owned(),
             true => format!(
-                "{}::data_converter(payload_codec::EncryptionArgs::default().codec()?)",
+                "{}::data_converter(payload_codec::EncryptionArgs::default().codec(None)?)",
                 self.names.name.replace('-', "_")
             ),
         };
@@ -201,6 +214,12 @@ impl<'a> Project<'a> {
             .replace("{{name}}", &self.names.name)
             .replace("{{data_converter}}", &converter);
         self.put(Path::new("tests/killed.rs"), &text)
+    }
+
+    /// Whether the sample encrypts by default.
+    fn encrypts(&self) -> anyhow::Result<bool> {
+        let load = format!("samples/{}/tests/load.json", self.names.pattern);
+        Ok(read(&self.root.join(load))?.contains("\"encrypted\": true"))
     }
 
     fn write_template(&self) -> anyhow::Result<()> {
@@ -224,9 +243,12 @@ impl<'a> Project<'a> {
                 .replace("{{more}}", &more)
                 .replace("{{targets}}", &targets)
         };
+        let encrypts = self.encrypts()?;
         let mut makefile = String::new();
         for (path, text) in TEMPLATE {
-            let text = fill(text);
+            let text = WITH_KEYS.iter().fold(fill(text), |text, (line, with)| {
+                text.replace(line, if encrypts { with } else { "" })
+            });
             self.put(Path::new(path), &text)?;
             if path == "Makefile" {
                 makefile = text;

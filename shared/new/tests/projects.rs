@@ -61,6 +61,11 @@ fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     ] {
         ensure!(dir.join(file).is_file(), "no {file}");
     }
+    let compose = std::fs::read_to_string(dir.join("docker-compose.yml"))?;
+    let accepts = compose.contains("\n    command: --insecure-development-key\n");
+    let takes_keys = compose.contains("\n      TEMPORAL_ENCRYPTION_KEY: ");
+    let encrypts = pattern == "encryption";
+    ensure!((accepts, takes_keys) == (encrypts, encrypts), "{compose}");
     names_are_new(pattern, dir)?;
     commands_are_there(dir)?;
     versions_are_ours(dir)
@@ -83,6 +88,8 @@ fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
         "workspace = true",
         "[package.metadata",
         "{{name}}",
+        "{{command}}",
+        "{{environment}}",
         "{{pattern",
         "{{connect}}",
     ];

@@ -74,7 +74,7 @@ fn encrypting() -> anyhow::Result<DataConverter> {
     Ok(DataConverter::new(
         PayloadConverter::default(),
         DefaultFailureConverter::default(),
-        EncryptionArgs::default().codec()?,
+        EncryptionArgs::default().codec(None)?,
     ))
 }
 

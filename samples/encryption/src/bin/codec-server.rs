@@ -11,7 +11,7 @@ use axum::http::HeaderValue;
 use clap::Parser;
 use encryption::codec_server::{Access, router};
 use payload_codec::{EncryptionArgs, trimmed};
-use shared::{LogFormat, MainResult, ShutdownSignals, init_logs_as};
+use shared::{LogFormat, MainResult, ShutdownSignals, init_logs_as, is_loopback};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use temporalio_client::Url;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
@@ -75,13 +75,16 @@ async fn main() -> MainResult {
             args.listen
         ))?;
     }
+    let codec = args
+        .encryption
+        .codec(remote(args.listen, &args.allow_origin).as_deref())?;
     let access = Access {
         origins: args.allow_origin,
         namespaces: args.namespace,
         token,
         max_bytes: args.max_bytes,
     };
-    let router = router(args.encryption.codec()?, access);
+    let router = router(codec, access);
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
@@ -110,6 +113,18 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     let origin = origin.filter(|origin| origin.is_tuple());
     let origin = origin.context("an origin is like https://ui.example.com")?;
     Ok(origin.ascii_serialization().parse()?)
+}
+
+/// What shows that somebody beyond this machine uses the codec server: the address that it listens at, or
+/// a page's origin.
+fn remote(listen: SocketAddr, origins: &[HeaderValue]) -> Option<String> {
+    if !listen.ip().is_loopback() {
+        return Some(format!("a client of {listen} (--listen)"));
+    }
+    let mut origins = origins.iter().filter_map(|origin| origin.to_str().ok());
+    let local = |origin: &&str| Url::parse(origin).is_ok_and(|url| is_loopback(&url));
+    let origin = origins.find(|origin| !local(origin))?;
+    Some(format!("{origin} (--allow-origin)"))
 }
 
 fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Option<String>> {

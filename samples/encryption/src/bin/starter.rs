@@ -48,7 +48,8 @@ async fn main() -> MainResult {
     end_on_signals()?;
     init_logs()?;
     // Before connecting: a mistake in the keys is worth no connection, and no wait for one.
-    let codec = args.encryption.codec()?;
+    let remote = starter.connection.remote_address()?;
+    let codec = args.encryption.codec(remote.as_deref())?;
     let client = encrypted(starter.connection.connect().await?, codec.clone());
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let handle = match args.read {

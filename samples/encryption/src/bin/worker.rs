@@ -23,7 +23,8 @@ async fn main() -> MainResult {
         encryption,
     } = Args::parse();
     let runtime = args.init_telemetry()?;
-    let codec = encryption.codec()?;
+    let remote = args.connection.remote_address()?;
+    let codec = encryption.codec(remote.as_deref())?;
     let client = encrypted(args.connect().await?, codec);
     let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;

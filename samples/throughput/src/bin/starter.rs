@@ -98,7 +98,8 @@ async fn main() -> MainResult {
     check_id("--workflow-id", &id, LONGEST_SUFFIX.len())?;
 
     init_logs()?;
-    let data_converter = args.encryption.data_converter()?;
+    let remote = starter.connection.remote_address()?;
+    let data_converter = args.encryption.data_converter(remote.as_deref())?;
     let mut server = None;
     let connecting = starter.connection.connect_as(|connection, client| {
         server = Some(connection.target.clone());

@@ -76,7 +76,8 @@ fn main() -> MainResult {
 
 async fn run(args: Args) -> MainResult {
     let runtime = args.worker.init_telemetry()?;
-    let data_converter = args.encryption.data_converter()?;
+    let remote = args.worker.connection.remote_address()?;
+    let data_converter = args.encryption.data_converter(remote.as_deref())?;
     let client = args.worker.connection.connect_as(|connection, client| {
         client.data_converter = data_converter;
         match args.compression {

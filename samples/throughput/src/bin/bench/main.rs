@@ -316,7 +316,9 @@ async fn connect(address: &str, encryption: &Encryption) -> anyhow::Result<Clien
         address: Some(address.to_owned()),
         ..Default::default()
     };
-    connection.connect_with(encryption.data_converter()?).await
+    let remote = connection.remote_address()?;
+    let data_converter = encryption.data_converter(remote.as_deref())?;
+    connection.connect_with(data_converter).await
 }
 
 impl Running {
