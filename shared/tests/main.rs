@@ -3,7 +3,6 @@
 
 pub mod init;
 pub mod input;
-pub mod local_activities;
 pub mod shutdown;
 pub mod size_limit;
 pub mod workflows;

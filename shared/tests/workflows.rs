@@ -41,19 +41,28 @@ fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(workflows)
 }
 
-/// A local activity's start-to-close timeout comes with `timer_backoff_threshold(Duration::ZERO)`.
-/// Otherwise the timer of a failed attempt can cancel the next one, as a test of `local-activity` shows.
+/// A local activity's start-to-close timeout comes with `timer_backoff_threshold(Duration::ZERO)`, and a
+/// local activity has a limited number of attempts. Otherwise the timer of a failed attempt can cancel the
+/// next one, and the failure of the last attempt can be lost, as tests of `local-activity` show.
 #[test]
-fn timeouts_cancel_no_later_attempt() -> anyhow::Result<()> {
+fn local_activities_avoid_the_traps() -> anyhow::Result<()> {
     let mut options = 0;
     for (file, text) in workflows()? {
-        for chain in text.split("LocalActivityOptions::builder()").skip(1) {
-            let chain = chain.split(".build()").next().unwrap_or_default();
+        for (at, _) in text.match_indices("LocalActivityOptions::builder()") {
+            let (before, after) = text.split_at(at);
+            let chain = after.split(".build()").next().unwrap_or_default();
             let starts = chain.contains(".start_to_close_timeout(");
             assert!(
                 !starts || chain.contains(".timer_backoff_threshold(Duration::ZERO)"),
                 "{}: `start_to_close_timeout` of a local activity without \
                  `timer_backoff_threshold(Duration::ZERO)`",
+                file.display()
+            );
+            let policy = before.rsplit("let retry_policy").next().unwrap_or_default();
+            assert!(
+                chain.contains(".retry_policy(retry_policy)")
+                    && policy.contains(".maximum_attempts("),
+                "{}: a local activity without a `retry_policy` with `maximum_attempts`",
                 file.display()
             );
             options += 1;

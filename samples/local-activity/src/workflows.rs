@@ -27,12 +27,16 @@ impl LocalActivityWorkflow {
             greeting: "Hello".to_owned(),
             name: name.valid()?,
         };
-        // Without a timeout a local activity may take 100 s, far longer than a workflow task (10 s). The
-        // worker would keep the task open, and the workflow would take no signal all that time.
+        // Seven attempts and the waits between them (1 s, 2 s, … 32 s) end before the 100 s that the SDK
+        // gives a local activity. If the time ran out first, the failure of the last attempt would be lost.
+        let retry_policy = RetryPolicy::builder().maximum_attempts(7).build();
+        // Without a timeout, an attempt may take 100 s, far longer than a workflow task (10 s). The worker
+        // would keep the task open, and the workflow would receive no signal during that time.
         let options = LocalActivityOptions::builder()
             .start_to_close_timeout(Duration::from_secs(2))
-            // Every retry waits for a timer of the workflow. If the worker itself waited, which is the
-            // default up to 60 s, the timeout of a failed attempt could cancel the next one.
+            .retry_policy(retry_policy)
+            // A timer of the workflow waits before every retry. By default, the worker itself waits up to
+            // 60 s, and then the timeout of a failed attempt could cancel the next one.
             .timer_backoff_threshold(Duration::ZERO)
             .build();
         let greeting = ctx
@@ -85,25 +89,28 @@ impl RegularActivityWorkflow {
     }
 }
 
-/// Runs a local activity that fails its first attempts, and waits longer after each.
+/// Runs a local activity that fails its first attempts, and waits longer after each one.
 #[workflow]
 #[derive(Default)]
 pub struct LocalRetryWorkflow;
 
 #[workflow_methods]
 impl LocalRetryWorkflow {
-    /// Returns the number of the attempt that succeeded.
+    /// Returns the number of the attempt that succeeded, or fails as the last attempt did.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, failures: Input<u32>) -> WorkflowResult<u32> {
         let failures = failures.valid()?;
-        // The waits are 0.3 s, 0.6 s, 1.2 s, … The first is below the threshold, so the worker waits
-        // inside the workflow task and the history does not show it. From the second on, a timer of
-        // the workflow waits, and a worker that dies meanwhile loses nothing.
+        // The waits are 0.3 s, 0.6 s, 1.2 s and 2.4 s. The first is below the threshold, so the worker
+        // waits inside the workflow task, and the history does not show it. Before the later attempts, a
+        // timer of the workflow waits, and a worker that dies meanwhile loses nothing.
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(300))
+            // Five attempts of at most 2 s and their waits end long before the timeout. If the time ran
+            // out first, the workflow would fail with a timeout, without the activity's own failure.
+            .maximum_attempts(5)
             .build();
-        // No `start_to_close_timeout`: with a wait inside the worker it could cancel a later attempt.
-        // The activity itself limits its attempts.
+        // No `start_to_close_timeout`, because after a wait inside the worker it could cancel a later
+        // attempt. The activity itself limits its attempts.
         let options = LocalActivityOptions::builder()
             .schedule_to_close_timeout(Duration::from_secs(60))
             .retry_policy(retry_policy)

@@ -1,5 +1,6 @@
 //! The workflows on a real server, through the `worker_options` that the binary uses.
 
+use anyhow::bail;
 use local_activity::{
     activities::ComposeGreetingInput,
     worker_options,
@@ -7,16 +8,25 @@ use local_activity::{
 };
 use serde_json::json;
 use shared::{Input, MAX_INPUT, describe};
-use temporalio_common::protos::temporal::api::enums::v1::EventType::{
-    MarkerRecorded, TimerFired, TimerStarted, WorkflowExecutionCompleted, WorkflowExecutionStarted,
-    WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted,
+use std::time::Duration;
+use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_common::{
+    error::IncomingError,
+    protos::temporal::api::{
+        enums::v1::EventType::{
+            MarkerRecorded, TimerFired, TimerStarted, WorkflowExecutionCompleted,
+            WorkflowExecutionStarted, WorkflowTaskCompleted, WorkflowTaskScheduled,
+            WorkflowTaskStarted,
+        },
+        history::v1::history_event::Attributes,
+    },
 };
 use temporalio_macros::activities;
 use temporalio_sdk::{
     WorkerOptions, WorkflowRegistrationError,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{TestEnv, activity_types, bad_input, event_types, with_worker};
+use testing::{TestEnv, activity_types, bad_input, event_types, events, with_worker};
 
 /// Two markers, no scheduled activity, one workflow task.
 #[tokio::test]
@@ -81,7 +91,7 @@ async fn limits_long_names() -> anyhow::Result<()> {
     .await
 }
 
-/// The same by regular activities: the same result, a longer history.
+/// Regular activities, each with its timeout, give the same result and a longer history.
 #[tokio::test]
 async fn regular_activities_do_the_same() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -101,6 +111,14 @@ async fn regular_activities_do_the_same() -> anyhow::Result<()> {
             activity_types(&handle).await?,
             ["compose_greeting", "validate_input"]
         );
+        for event in events(&handle).await? {
+            if let Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) =
+                event.attributes
+            {
+                let two_seconds = Duration::from_secs(2).try_into().ok();
+                assert_eq!(scheduled.start_to_close_timeout, two_seconds);
+            }
+        }
         Ok(())
     })
     .await
@@ -127,6 +145,32 @@ async fn waits_by_a_timer_when_the_wait_is_long() -> anyhow::Result<()> {
         };
         assert_eq!(timers(1).await?, 0);
         assert_eq!(timers(2).await?, 1);
+        Ok(())
+    })
+    .await
+}
+
+/// After its last attempt, a local activity fails the workflow with its own failure, which no activity
+/// failure wraps.
+#[tokio::test]
+async fn keeps_the_last_failure() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let handle = env
+            .client
+            .start_workflow(LocalRetryWorkflow::run, 100.into(), env.start_options())
+            .await?;
+        let error = handle.get_result(Default::default()).await;
+        let Err(WorkflowGetResultError::Failed(failure)) = error else {
+            bail!("{error:?}");
+        };
+        let IncomingError::Application(application) = &*failure else {
+            bail!("{failure:?}");
+        };
+        assert_eq!(application.type_name(), Some("AsTold"));
+        assert_eq!(
+            application.to_string(),
+            "attempt 5 fails, as it was told to"
+        );
         Ok(())
     })
     .await

@@ -41,9 +41,12 @@ impl CheckoutWorkflow {
         let Checkout { item, failures } = input.valid()?;
         // Before anything is charged: an id that is too long fails the workflow.
         let shipment_id = child_id(ctx.workflow_id(), "shipment")?;
+        // The sample local-activity explains this limit and `timer_backoff_threshold`: otherwise the
+        // failure of the last attempt could be lost, and a timeout could cancel a later attempt.
+        let retry_policy = RetryPolicy::builder().maximum_attempts(5).build();
         let options = LocalActivityOptions::builder()
             .start_to_close_timeout(START_TO_CLOSE)
-            // Or the timeout of a failed attempt could cancel the next one: see local-activity.
+            .retry_policy(retry_policy)
             .timer_backoff_threshold(Duration::ZERO)
             .build();
         ctx.execute_local_activity(CheckoutActivities::check_stock, item.clone(), options)

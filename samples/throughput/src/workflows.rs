@@ -4,6 +4,7 @@ use crate::activities::ThroughputActivities;
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, child_id};
 use std::time::Duration;
+use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityOptions, ApplicationFailure, ChildWorkflowOptions, LocalActivityOptions,
@@ -114,17 +115,19 @@ impl ThroughputWorkflow {
                     .or_cancelled(ctx)?;
             }
             Shape::Local => {
+                // The sample local-activity explains this limit and `timer_backoff_threshold`: otherwise
+                // the failure of the last attempt could be lost, and a timeout could cancel a later attempt.
+                let retry_policy = RetryPolicy::builder().maximum_attempts(3).build();
+                let options = LocalActivityOptions::builder()
+                    .start_to_close_timeout(START_TO_CLOSE)
+                    .retry_policy(retry_policy)
+                    .timer_backoff_threshold(Duration::ZERO)
+                    .build();
                 for _ in 0..activities {
-                    let options = LocalActivityOptions::builder()
-                        .start_to_close_timeout(START_TO_CLOSE)
-                        // Or the timeout of a failed attempt could cancel the next one: see
-                        // local-activity.
-                        .timer_backoff_threshold(Duration::ZERO)
-                        .build();
                     ctx.execute_local_activity(
                         ThroughputActivities::echo,
                         payload.clone(),
-                        options,
+                        options.clone(),
                     )
                     .await
                     .or_cancelled(ctx)?;
