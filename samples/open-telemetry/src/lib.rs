@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod activities;
+pub mod baggage;
 pub mod receiver;
 mod spans;
 pub mod telemetry;

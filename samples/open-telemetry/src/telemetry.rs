@@ -3,11 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use crate::{
+    baggage::WholeBaggage,
     spans::{Collector, Discreet, EndIfForgotten, Once, Reasons},
     variables::{Settings, without_effect},
 };
 use anyhow::Context;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::{propagation::TextMapCompositePropagator, trace::TracerProvider};
 use opentelemetry_otlp::{
     SpanExporter as OtlpExporter, WithExportConfig, WithTonicConfig,
     tonic_types::transport::ClientTlsConfig,
@@ -15,6 +16,7 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
+    propagation::TraceContextPropagator,
     trace::{
         BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanExporter, TracerProviderBuilder,
     },
@@ -125,7 +127,14 @@ impl Tracing {
 
     /// For the client, and for it alone: workers take plugins from there.
     pub fn client_options(&self, namespace: &str) -> ClientOptions {
-        let plugin = OpenTelemetryPlugin::builder().tracer(self.tracer());
+        let propagator = TextMapCompositePropagator::new(vec![
+            Box::new(TraceContextPropagator::new()),
+            // In place of the SDK's own, which changes values.
+            Box::new(WholeBaggage::default()),
+        ]);
+        let plugin = OpenTelemetryPlugin::builder()
+            .tracer(self.tracer())
+            .propagator(propagator);
         let reasons: Arc<dyn ActivityInboundInterceptor> = Arc::new(Reasons);
         let inside = SimplePlugin::builder("inside-its-spans")
             .activity_inbound_interceptors(vec![reasons])

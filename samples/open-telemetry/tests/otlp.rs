@@ -180,6 +180,24 @@ async fn bad_endpoint() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A buyer whose name does not fit into the baggage ends the starter before it starts anything, in one line
+/// without the name.
+#[tokio::test]
+async fn refuses_a_long_tenant() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let mut starter = starter(&env, "http://127.0.0.1:1")?;
+    let tenant = "%".repeat(4_000);
+    let ended = starter.args(["--tenant", &tenant]).output();
+    let ended = timeout(PATIENCE, ended).await??;
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(ended.stderr)?,
+        "Error: --tenant is too long: `tenant` has 12007 bytes as baggage, and at most 8192 fit: choose \
+         a shorter value\n"
+    );
+    Ok(())
+}
+
 /// A standard variable that would have no effect ends worker and starter at once, in one line that names it. The
 /// unit tests of `variables` have all of them.
 #[tokio::test]

@@ -15,16 +15,25 @@ use open_telemetry::{
 use opentelemetry::{
     Context, KeyValue,
     baggage::BaggageExt,
-    trace::{FutureExt, Status, TraceContextExt, Tracer},
+    trace::{FutureExt, Span as _, Status, TraceContextExt, Tracer},
 };
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SpanData};
 use serde_json::{Value, json};
-use shared::describe;
-use std::collections::BTreeSet;
+use shared::{Input, describe, sleep};
+use std::{collections::BTreeSet, time::Duration};
 use temporalio_client::{Client, WorkflowHandle};
-use temporalio_common::protos::temporal::api::enums::v1::EventType::WorkflowTaskCompleted;
-use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
-use testing::{TestEnv, bad_input, event_types, with_worker};
+use temporalio_common::protos::temporal::api::{
+    common::v1::Header, enums::v1::EventType::WorkflowTaskCompleted,
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
+    opentelemetry::TRACE_HEADER_KEY,
+};
+use testing::{TestEnv, bad_input, event_types, raw_json, with_worker};
+
+/// The buyer, with characters that mean something in a header.
+const BUYER: &str = " a,b;c=d 100% ==";
 
 /// A client with the plugin, whose worker has it too, and the spans of both.
 struct Traced {
@@ -59,7 +68,7 @@ impl Traced {
         let span = self.tracing.tracer().start("checkout");
         let context = Context::new()
             .with_span(span)
-            .with_baggage([KeyValue::new(TENANT, "acme")]);
+            .with_baggage([KeyValue::new(TENANT, BUYER)]);
         let options = self.env.start_options();
         let id = options.workflow_id.clone();
         let run = CheckoutWorkflow::run;
@@ -112,14 +121,15 @@ const TREE: [&str; 13] = [
     "",
 ];
 
-/// One trace from the starter to the last activity, each attempt a span; the baggage says who pays.
+/// One trace from the starter to the last activity, in which each attempt is a span. The baggage says who
+/// pays, whatever characters it has.
 #[tokio::test]
 async fn one_trace() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let body = async {
         let handle = traced.checkout(1).await?;
         let result = handle.get_result(Default::default()).await?;
-        assert_eq!(result, "acme pays; apples by bicycle");
+        assert_eq!(result, format!("{BUYER} pays; apples by bicycle"));
         Ok(())
     };
     traced.env.work(worker_options, body).await?;
@@ -148,6 +158,91 @@ async fn replay_adds_none() -> anyhow::Result<()> {
         .collect();
     assert_eq!(ids.len(), spans.len());
     Ok(())
+}
+
+/// A workflow that makes a span itself before it waits.
+#[workflow]
+struct OwnSpan {
+    tracer: SdkTracer,
+}
+
+#[workflow_methods(factory_only)]
+impl OwnSpan {
+    #[run]
+    async fn run(ctx: &mut WorkflowContext<Self>, _nothing: Input<()>) -> WorkflowResult<()> {
+        ctx.state(|this| this.tracer.start("own span").end());
+        sleep(ctx, Duration::from_millis(10)).await
+    }
+}
+
+/// A span that workflow code makes itself is sent once, although the second workflow task replays the code
+/// that made it.
+#[tokio::test]
+async fn replay_adds_no_span_of_our_own() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let tracer = traced.tracing.tracer();
+    let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
+        let mut options = WorkerOptions::new(task_queue)
+            .register_workflow_with_factory(move || OwnSpan {
+                tracer: tracer.clone(),
+            })?
+            .build();
+        options.max_cached_workflows = 0;
+        Ok(options)
+    };
+    let body = async {
+        let client = &traced.env.client;
+        let started = client.start_workflow(OwnSpan::run, ().into(), traced.env.start_options());
+        started.await?.get_result(Default::default()).await?;
+        Ok(())
+    };
+    traced.env.work(options, body).await?;
+    let expected = [
+        "StartWorkflow:OwnSpan",
+        "  RunWorkflow:OwnSpan",
+        "    own span",
+    ];
+    assert_eq!(traced.outline()?, expected);
+    Ok(())
+}
+
+/// A workflow that a client in Go starts is a part of that client's trace, and its baggage arrives as Go
+/// wrote it, with `=` in the value.
+#[tokio::test]
+async fn started_by_go() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let elsewhere = TestEnv::new().await?;
+    let body = async {
+        let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let carrier = json!({
+            "traceparent": format!("00-{trace_id}-00f067aa0ba902b7-01"),
+            "baggage": "tenant=%20a%2Cb%3Bc=d%20100%25%20==",
+        });
+        let payloads = raw_json(&[carrier]).payloads;
+        let fields = payloads
+            .into_iter()
+            .map(|payload| (TRACE_HEADER_KEY.to_owned(), payload));
+        let mut options = traced.env.start_options();
+        options.header = Some(Header {
+            fields: fields.collect(),
+        });
+        let started = elsewhere.client.start_workflow(
+            CheckoutWorkflow::run,
+            Checkout {
+                item: "apples".to_owned(),
+                failures: 0,
+            }
+            .into(),
+            options,
+        );
+        let result = started.await?.get_result(Default::default()).await?;
+        assert_eq!(result, format!("{BUYER} pays; apples by bicycle"));
+        for span in traced.spans()? {
+            assert_eq!(span.span_context.trace_id().to_string(), trace_id);
+        }
+        Ok(())
+    };
+    traced.env.work(worker_options, body).await
 }
 
 /// A workflow that another client started is a trace of its own, one even if replayed; it has no

@@ -1,9 +1,11 @@
 //! Starts the workflow inside a span of its own, with baggage, and sends that span too.
 
+use anyhow::Context as _;
 use clap::Parser;
 use open_telemetry::{
     TASK_QUEUE,
     activities::TENANT,
+    baggage,
     telemetry::{OtlpArgs, Tracing},
     workflows::{Checkout, CheckoutWorkflow},
 };
@@ -22,7 +24,7 @@ struct Args {
     #[arg(default_value = "apples")]
     item: String,
 
-    /// Who buys: travels as baggage, not as input
+    /// Name of the buyer, which travels as baggage and not as input
     #[arg(long, default_value = "acme")]
     tenant: String,
 
@@ -50,6 +52,7 @@ async fn main() -> MainResult {
 }
 
 async fn checkout(args: Args, tracing: &Tracing) -> MainResult {
+    baggage::check(TENANT, &args.tenant).context("--tenant is too long")?;
     let starter = &args.starter;
     let client = tracing.connect(&starter.connection).await?;
     let task_queue = starter.task_queue(TASK_QUEUE)?;
