@@ -1,5 +1,6 @@
 //! For activities that heartbeat: where an attempt resumes, and the error with which it stops.
 
+use crate::idempotency::is_standalone;
 use std::time::Duration;
 use temporalio_client::{UntypedWorkflow, errors::WorkflowInteractionError};
 use temporalio_common::{
@@ -66,7 +67,7 @@ pub async fn stopped(ctx: &ActivityContext) -> ActivityError {
 async fn state(
     ctx: &ActivityContext,
 ) -> Result<Option<PendingActivityState>, WorkflowInteractionError> {
-    if ctx.info().is_local || ctx.info().workflow_id.is_none() {
+    if ctx.info().is_local || is_standalone(ctx.info()) {
         return Ok(Some(PendingActivityState::CancelRequested));
     }
     let Some(workflow) = ctx.workflow_handle::<UntypedWorkflow>() else {

@@ -6,7 +6,9 @@
 //! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
 //! [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a cancelled
 //! workflow end as cancelled whatever its activities return; [`child_id`], which fails the workflow if a
-//! child's id would be too long; and [`child_result`], which passes a cancellation on to a child. Activities that heartbeat use [`last_heartbeat`] and [`stopped`].
+//! child's id would be too long; and [`child_result`], which passes a cancellation on to a child.
+//! Activities that heartbeat use [`last_heartbeat`] and [`stopped`], and activities that must not repeat a
+//! side effect use [`idempotency_key`].
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 
@@ -23,6 +25,7 @@ mod config_file;
 mod connection;
 mod failure;
 mod heartbeat;
+mod idempotency;
 mod ids;
 mod input;
 mod or_cancelled;
@@ -44,6 +47,7 @@ pub use child_result::child_result;
 pub use connection::{CONNECT_TIMEOUT, ConnectionArgs, is_loopback};
 pub use failure::{MainError, MainResult, describe};
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};
+pub use idempotency::idempotency_key;
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
 pub use input::{BAD_INPUT, Input, Inputs, at_most};
 pub use or_cancelled::OrCancelled;

@@ -1,6 +1,6 @@
 //! Sets up logs and the SDK's runtime, and adds the ids of workflows and activities to log lines.
 
-use crate::running::Running;
+use crate::{idempotency::is_standalone, running::Running};
 use anyhow::Context;
 use futures::FutureExt;
 use std::{future::poll_fn, io::IsTerminal};
@@ -120,8 +120,10 @@ impl ActivityInboundInterceptor for LogFields {
             activity_type = info.activity_type,
             attempt = info.attempt,
         );
-        // A standalone activity belongs to no workflow.
-        let id = info.workflow_id.as_ref().unwrap_or(&info.activity_id);
+        let id = match &info.workflow_id {
+            Some(id) if !is_standalone(info) => id,
+            _ => &info.activity_id,
+        };
         let running = Running::new(&info.activity_type, id);
         // No `async` block, which would show in the stack traces of activities.
         let activity = next.run(input).instrument(span);

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "activities may wait for files")]
 
 use crate::ledger::Ledger;
-use shared::Input;
+use shared::{Input, idempotency_key};
 use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -66,12 +66,10 @@ impl FruitActivities {
         let Some(ledger) = self.ledger.clone() else {
             return Ok(order);
         };
-        // An activity runs at least once: of a worker that dies after its order nobody hears that it
-        // was made, and another makes it again. By a key that is the same then it is found out.
-        let info = ctx.info();
-        let workflow_id = info.workflow_id.as_deref().unwrap_or_default();
-        let key = format!("{workflow_id}/{}", info.activity_id);
-        // A file blocks the thread, on which others wait too.
+        // An activity runs at least once: if a worker dies after the order, the server does not know that
+        // it was made, and the next attempt orders again. The ledger recognizes it by the same key.
+        let key = idempotency_key(ctx.info())?;
+        // A file blocks its thread, and other activities may need that thread.
         let ordering = tokio::task::spawn_blocking(move || {
             ledger.order(&key, &order)?;
             anyhow::Ok(order)

@@ -3,15 +3,35 @@
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::time::Duration;
-use temporalio_client::UntypedWorkflow;
+use temporalio_client::{Client, UntypedWorkflow, WorkflowExecutionDescription, WorkflowHandle};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use testing::{address, events, survive::Scene};
 use tokio::time::sleep;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_activity-choice-worker");
 const LOAD: &str = include_str!("load.json");
+
+type Handle = WorkflowHandle<Client, UntypedWorkflow>;
+
+/// The workflow of the load that has this run id.
+async fn find(
+    scene: &Scene,
+    run_id: &str,
+) -> anyhow::Result<(Handle, WorkflowExecutionDescription)> {
+    for number in 0..scene.load.workflows {
+        let id = format!("{}-{number}", scene.task_queue);
+        let handle = scene.client.get_workflow_handle(id);
+        // An error is a workflow that has not been started yet.
+        if let Ok(description) = handle.describe(Default::default()).await
+            && description.run_id() == run_id
+        {
+            return Ok((handle, description));
+        }
+    }
+    bail!("no workflow of the load has the run id {run_id}")
+}
 
 /// Killed after an order of which the server has not heard, and so run again: each of the load's
 /// orders, four by every other of its forty workflows, is in the ledger once.
@@ -32,11 +52,8 @@ async fn orders_are_made_once() -> anyhow::Result<()> {
             };
             worker.kill().await?;
             worker = scene.worker().await?;
-            let (workflow_id, activity_id) = key.split_once('/').context("no key")?;
-            let handle = scene
-                .client
-                .get_workflow_handle::<UntypedWorkflow>(workflow_id);
-            let description = handle.describe(Default::default()).await?;
+            let (run_id, activity_id) = key.split_once('/').context("no key")?;
+            let (handle, description) = find(&scene, run_id).await?;
             let pending = &description.raw().pending_activities;
             if pending.iter().any(|one| one.activity_id == activity_id) {
                 return Ok(handle);

@@ -1,6 +1,8 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
-use activity_choice::workflows::PurchaseFruitsWorkflow;
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+
+use activity_choice::{ledger::Ledger, workflows::PurchaseFruitsWorkflow};
 use serde_json::{Value, json};
 use temporalio_client::{Client, WorkflowHandle};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
@@ -57,6 +59,36 @@ async fn orders_nothing() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A workflow id that is used again is another order, and both orders are in the ledger.
+#[tokio::test]
+async fn orders_again_under_the_same_id() -> anyhow::Result<()> {
+    let file = std::env::temp_dir().join(format!("{}.txt", std::process::id()));
+    let ledger = Ledger::new(file.clone());
+    with_worker(
+        |queue| activity_choice::worker_options(queue, Some(ledger)),
+        async |env| {
+            let id = env.start_options().workflow_id;
+            for _ in 0..2 {
+                let list = json!({"items": [{"fruit": 1, "amount": 8}]});
+                let handle = env
+                    .start_json_as::<PurchaseFruitsWorkflow>(
+                        id.clone(),
+                        "PurchaseFruitsWorkflow",
+                        &[list],
+                    )
+                    .await?;
+                handle.get_result(Default::default()).await?;
+            }
+            Ok(())
+        },
+    )
+    .await?;
+    let orders = std::fs::read_to_string(&file)?;
+    std::fs::remove_file(file)?;
+    assert_eq!(orders.lines().count(), 2, "{orders}");
+    Ok(())
 }
 
 /// A fruit that nobody knows fails the workflow before anything is ordered, and is named.

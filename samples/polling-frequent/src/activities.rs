@@ -5,7 +5,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, stopped};
+use shared::{Input, idempotency_key, stopped};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -45,8 +45,8 @@ impl GreetingActivities {
         input: Input<ComposeGreetingInput>,
     ) -> Result<String, ActivityError> {
         let input = input.valid()?;
-        // The same in every attempt, so that the service can tell what it has begun.
-        let id = ctx.info().workflow_id.as_deref().unwrap_or_default();
+        // The same in every attempt, so that the service recognizes the work that it has begun.
+        let id = &idempotency_key(ctx.info())?;
         tracing::info!(id, attempt = ctx.info().attempt, "polling");
         loop {
             if let Some(greeting) = self.poll(id, &input).await? {
@@ -154,7 +154,8 @@ mod tests {
             .run(GreetingActivities::compose_greeting, world())
             .await?;
         assert_eq!(greeting, "Hello, World!");
-        assert_eq!(service.requests("test"), 5);
+        assert_eq!(service.requests(), 5);
+        assert_eq!(service.ids(), ["test-run/test"]);
         assert_eq!(beats.load(Ordering::Relaxed), 4);
         assert!(started.elapsed() >= 4 * POLL_INTERVAL);
         Ok(())
@@ -171,7 +172,7 @@ mod tests {
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         let cancelling = async {
-            service.until_requests("", 1).await?;
+            service.until_requests(1).await?;
             env.cancel();
             anyhow::Ok(())
         };
@@ -183,7 +184,7 @@ mod tests {
             result.map_err(|error| error.to_string()),
             Err(cancelled.to_string())
         );
-        assert_eq!(service.requests(""), 1);
+        assert_eq!(service.requests(), 1);
         Ok(())
     }
 
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn limits_the_url() -> anyhow::Result<()> {
         let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
-        let beside = format!("{}?id=test&greeting=Hello&name=", service.url()).len();
+        let beside = format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();

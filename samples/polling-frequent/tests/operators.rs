@@ -64,10 +64,9 @@ async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
     while_polling(async |handle, service| {
         operate::pause(&handle, POLL).await?;
         until_pending(&handle, |activity| activity.state() == Paused).await?;
-        let id = &handle.info().workflow_id;
-        let before = service.requests(id);
+        let before = service.requests();
         operate::unpause(&handle, POLL).await?;
-        service.until_requests(id, before + 1).await?;
+        service.until_requests(before + 1).await?;
         until_pending(&handle, |activity| activity.state() == Started).await?;
         can_be_cancelled(&handle).await
     })
@@ -107,8 +106,7 @@ async fn changed_options_stop_nothing() -> anyhow::Result<()> {
     while_polling(async |handle, service| {
         let before = until_pending(&handle, |activity| activity.state() == Started).await?;
         operate::change_timeout(&handle, POLL, Duration::from_secs(2000)).await?;
-        let id = &handle.info().workflow_id;
-        service.until_requests(id, service.requests(id) + 2).await?;
+        service.until_requests(service.requests() + 2).await?;
         let after = until_pending(&handle, |activity| activity.state() == Started).await?;
         assert_eq!(after.last_started_time, before.last_started_time);
         can_be_cancelled(&handle).await

@@ -33,7 +33,7 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
         .await?;
     let workflow_id = handle.info().workflow_id.clone();
     let mut first = worker(&env, &service)?;
-    service.until_requests(&workflow_id, 3).await?;
+    service.until_requests(3).await?;
     first.kill().await?;
     let second = worker(&env, &service)?;
 
@@ -44,7 +44,8 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     let greeting = async { Ok(handle.get_result(Default::default()).await?) };
     let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
-    assert_eq!(service.requests(&workflow_id), 5);
+    assert_eq!(service.requests(), 5);
+    assert_eq!(service.ids().len(), 1);
     let last_failure =
         events(&handle)
             .await?

@@ -1,11 +1,18 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
 use polled_service::PolledService;
-use polling_frequent::{worker_options, workflows::GreetingWorkflow};
+use polling_frequent::{
+    activities::{ComposeGreetingInput, GreetingActivities},
+    worker_options,
+    workflows::GreetingWorkflow,
+};
 use serde_json::json;
 use shared::describe;
 use std::time::Duration;
-use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_client::{
+    ActivityStartOptions, Client, WorkflowHandle,
+    errors::{ActivityResultError, WorkflowGetResultError},
+};
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::{ActivityTaskCancelRequested, ActivityTaskCanceled},
     history::v1::history_event::Attributes,
@@ -31,7 +38,7 @@ async fn greets_in_one_attempt() -> anyhow::Result<()> {
             let handle = start(&env, "World").await?;
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
-            assert_eq!(service.requests(&handle.info().workflow_id), 5);
+            assert_eq!(service.requests(), 5);
             let events = events(&handle).await?;
             assert_eq!(events.len(), 11);
             for event in events {
@@ -87,7 +94,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let url = service.url().clone();
     env.ends_cancelled(&handle, |queue| worker_options(queue, url))
         .await?;
-    assert_eq!(service.requests(&handle.info().workflow_id), 0);
+    assert_eq!(service.requests(), 0);
     Ok(())
 }
 
@@ -106,7 +113,7 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
             let service = PolledService::start_at(address, 1).await?;
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
-            assert_eq!(service.requests(&handle.info().workflow_id), 1);
+            assert_eq!(service.requests(), 1);
             Ok(())
         },
     )
@@ -129,6 +136,79 @@ async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
                 service.url()
             );
             assert_eq!(error.map_err(|error| describe(&error)), Err(reason));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Two activities that run without a workflow are two pieces of work to the service, even if they have the
+/// same activity id. Neither gets the answer of the other.
+#[tokio::test]
+async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, 2).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let activity_id = env.start_options().workflow_id;
+            for requests in [2, 4] {
+                let options = ActivityStartOptions::with_start_to_close_timeout(
+                    &env.task_queue,
+                    &activity_id,
+                    Duration::from_secs(10),
+                );
+                let input = ComposeGreetingInput {
+                    greeting: "Hello".to_owned(),
+                    name: "World".to_owned(),
+                };
+                let compose = GreetingActivities::compose_greeting;
+                let started = env
+                    .client
+                    .start_activity(compose, input.into(), options.build());
+                assert_eq!(started.await?.result().await?, "Hello, World!");
+                assert_eq!(service.requests(), requests);
+            }
+            assert_eq!(service.ids().len(), 2);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A cancelled activity without a workflow ends as cancelled.
+#[tokio::test]
+async fn a_standalone_activity_can_be_cancelled() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let activity_id = env.start_options().workflow_id;
+            let minute = Duration::from_secs(60);
+            let options = ActivityStartOptions::with_start_to_close_timeout(
+                &env.task_queue,
+                activity_id,
+                minute,
+            )
+            .heartbeat_timeout(Duration::from_secs(2))
+            .build();
+            let input = ComposeGreetingInput {
+                greeting: "Hello".to_owned(),
+                name: "World".to_owned(),
+            };
+            let compose = GreetingActivities::compose_greeting;
+            let activity = env
+                .client
+                .start_activity(compose, input.into(), options)
+                .await?;
+            service.until_requests(1).await;
+            activity.cancel(Default::default()).await?;
+            let ended = activity.result().await;
+            assert!(
+                matches!(ended, Err(ActivityResultError::Cancelled { .. })),
+                "{ended:?}"
+            );
             Ok(())
         },
     )

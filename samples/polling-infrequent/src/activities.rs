@@ -3,7 +3,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, idempotency_key};
 use std::{sync::Arc, time::Duration};
 use temporalio_common::error::ApplicationErrorCategory;
 use temporalio_macros::activities;
@@ -40,8 +40,8 @@ impl GreetingActivities {
         input: Input<ComposeGreetingInput>,
     ) -> Result<String, ActivityError> {
         let ComposeGreetingInput { greeting, name } = input.valid()?;
-        // The same in every attempt, so that the service can tell what it has begun.
-        let id = ctx.info().workflow_id.as_deref().unwrap_or_default();
+        // The same in every attempt, so that the service recognizes the work that it has begun.
+        let id = &idempotency_key(ctx.info())?;
         let service = &self.service;
         let no_answer = |error| no_answer(service, error);
         let query = [("id", id), ("greeting", &greeting), ("name", &name)];
@@ -113,7 +113,8 @@ mod tests {
             assert_eq!(not_yet.type_name(), Some("NotYet"));
             assert_eq!(not_yet.category(), ApplicationErrorCategory::Benign);
             assert!(!not_yet.is_non_retryable());
-            assert_eq!(service.requests("test"), attempt);
+            assert_eq!(service.requests(), attempt);
+            assert_eq!(service.ids(), ["test-run/test"]);
         }
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
@@ -162,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn limits_the_url() -> anyhow::Result<()> {
         let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
-        let beside = format!("{}?id=test&greeting=Hello&name=", service.url()).len();
+        let beside = format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();

@@ -47,7 +47,8 @@ async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
     let greeting = async { Ok(handle.get_result(Default::default()).await?) };
     let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
-    assert_eq!(service.requests(&workflow_id), 5);
+    assert_eq!(service.requests(), 5);
+    assert_eq!(service.ids().len(), 1);
     // As many as there were attempts: each has polled once.
     let attempt = events(&handle)
         .await?

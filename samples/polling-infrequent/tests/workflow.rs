@@ -1,11 +1,17 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
 use polled_service::PolledService;
-use polling_infrequent::{worker_options, workflows::GreetingWorkflow};
+use polling_infrequent::{
+    activities::{ComposeGreetingInput, GreetingActivities},
+    worker_options,
+    workflows::GreetingWorkflow,
+};
 use serde_json::{Value, json};
 use shared::describe;
 use std::time::Duration;
-use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
+use temporalio_client::{
+    ActivityStartOptions, Client, WorkflowHandle, errors::WorkflowGetResultError,
+};
 use temporalio_common::{
     RetryPolicy,
     protos::temporal::api::{
@@ -65,7 +71,7 @@ async fn greets_at_the_fifth_attempt() -> anyhow::Result<()> {
             let handle = start(&env, &every_second()).await?;
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
-            assert_eq!(service.requests(&handle.info().workflow_id), 5);
+            assert_eq!(service.requests(), 5);
             let events = events(&handle).await?;
             assert_eq!(events.len(), 11);
             let attempts: Vec<ActivityTaskStartedEventAttributes> = events
@@ -134,7 +140,7 @@ async fn ends_cancelled_between_attempts() -> anyhow::Result<()> {
                 matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
                 "{ended:?}"
             );
-            assert_eq!(service.requests(&handle.info().workflow_id), 1);
+            assert_eq!(service.requests(), 1);
             Ok(())
         },
     )
@@ -150,7 +156,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let url = service.url().clone();
     env.ends_cancelled(&handle, |queue| worker_options(queue, url))
         .await?;
-    assert_eq!(service.requests(&handle.info().workflow_id), 0);
+    assert_eq!(service.requests(), 0);
     Ok(())
 }
 
@@ -170,7 +176,7 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
             let service = PolledService::start_at(address, 1).await?;
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
-            assert_eq!(service.requests(&handle.info().workflow_id), 1);
+            assert_eq!(service.requests(), 1);
             Ok(())
         },
     )
@@ -193,6 +199,40 @@ async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
                 service.url()
             );
             assert_eq!(error.map_err(|error| describe(&error)), Err(reason));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Two activities that run without a workflow are two pieces of work to the service, even if they have the
+/// same activity id. Neither gets the answer of the other.
+#[tokio::test]
+async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, 2).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let activity_id = env.start_options().workflow_id;
+            for requests in [2, 4] {
+                let options = ActivityStartOptions::with_start_to_close_timeout(
+                    &env.task_queue,
+                    &activity_id,
+                    Duration::from_secs(10),
+                );
+                let input = ComposeGreetingInput {
+                    greeting: "Hello".to_owned(),
+                    name: "World".to_owned(),
+                };
+                let compose = GreetingActivities::compose_greeting;
+                let started = env
+                    .client
+                    .start_activity(compose, input.into(), options.build());
+                assert_eq!(started.await?.result().await?, "Hello, World!");
+                assert_eq!(service.requests(), requests);
+            }
+            assert_eq!(service.ids().len(), 2);
             Ok(())
         },
     )

@@ -3,7 +3,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::Input;
+use shared::{Input, idempotency_key};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -14,13 +14,17 @@ use temporalio_sdk::{
 /// How long one request may take; less than an attempt, which could not tell who kept it waiting.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
+/// Input of `compose_greeting`: `{"greeting":"Hello","name":"World","id":"…"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
     /// The word of greeting.
     pub greeting: String,
     /// Whom to greet.
     pub name: String,
+    /// Id by which the service recognizes the work that it has begun. Polls that belong together have the
+    /// same id; without one, the activity is work of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// The activities of this sample.
@@ -38,12 +42,14 @@ impl GreetingActivities {
         ctx: ActivityContext,
         input: Input<ComposeGreetingInput>,
     ) -> Result<Option<String>, ActivityError> {
-        let ComposeGreetingInput { greeting, name } = input.valid()?;
-        // The same in every run of the child, so that the service can tell what it has begun.
-        let id = ctx.info().workflow_id.as_deref().unwrap_or_default();
+        let ComposeGreetingInput { greeting, name, id } = input.valid()?;
+        let id = match id {
+            Some(id) => id,
+            None => idempotency_key(ctx.info())?,
+        };
         let service = &self.service;
         let no_answer = |error| no_answer(service, error);
-        let query = [("id", id), ("greeting", &greeting), ("name", &name)];
+        let query = [("id", &id), ("greeting", &greeting), ("name", &name)];
         let request = self.client.get(service.clone()).query(&query);
         let response = request.send().await.map_err(no_answer)?;
         match response.status() {
@@ -81,7 +87,8 @@ mod tests {
 
     fn world() -> Input<ComposeGreetingInput> {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
-        ComposeGreetingInput { greeting, name }.into()
+        let id = None;
+        ComposeGreetingInput { greeting, name, id }.into()
     }
 
     /// How an attempt fails against such a service.
@@ -109,7 +116,8 @@ mod tests {
                 .run(GreetingActivities::compose_greeting, world())
                 .await?;
             assert_eq!(polled.is_some(), requests == 5);
-            assert_eq!(service.requests("test"), requests);
+            assert_eq!(service.requests(), requests);
+            assert_eq!(service.ids(), ["test-run/test"]);
         }
         Ok(())
     }
@@ -158,7 +166,8 @@ mod tests {
             .build();
         for length in [65_534, 65_535] {
             let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
-            let input = ComposeGreetingInput { greeting, name };
+            let id = Some("test".to_owned());
+            let input = ComposeGreetingInput { greeting, name, id };
             match env
                 .run(GreetingActivities::compose_greeting, input.into())
                 .await

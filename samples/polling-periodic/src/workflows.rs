@@ -90,6 +90,9 @@ impl PollGreetingWorkflow {
             let compose = ComposeGreetingInput {
                 greeting: "Hello".to_owned(),
                 name: input.name.clone(),
+                // All runs of this workflow share it, and no other workflow has it, not even a later one
+                // with the same workflow id.
+                id: Some(ctx.info().first_execution_run_id().to_owned()),
             };
             // "Not yet" is a result, not an error: what the default policy retries is trouble.
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));

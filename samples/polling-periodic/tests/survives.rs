@@ -38,7 +38,7 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
         .get_workflow_handle::<PollGreetingWorkflow>(&child_id);
     let mut first = worker(&env, &service)?;
     // The fourth request is the first of the child's second run, which then waits by a timer.
-    service.until_requests(&child_id, 4).await?;
+    service.until_requests(4).await?;
     until(&child, TimerStarted).await?;
     first.kill().await?;
     // Each would wait ten seconds for the worker that had it in its cache.
@@ -50,7 +50,8 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     let greeting = async { Ok(handle.get_result(Default::default()).await?) };
     let greeting = within("the greeting", greeting).await?;
     assert_eq!(greeting, "Hello, World!");
-    assert_eq!(service.requests(&child_id), 5);
+    assert_eq!(service.requests(), 5);
+    assert_eq!(service.ids().len(), 1);
     // The second run has made two of them, each in a first attempt.
     let attempts = events(&child)
         .await?

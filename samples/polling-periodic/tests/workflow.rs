@@ -4,6 +4,7 @@ use anyhow::bail;
 use futures::TryStreamExt;
 use polled_service::PolledService;
 use polling_periodic::{
+    activities::{ComposeGreetingInput, GreetingActivities},
     worker_options,
     workflows::{GreetingWorkflow, PollGreetingWorkflow},
 };
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 use shared::describe;
 use std::time::Duration;
 use temporalio_client::{
-    Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowHandle,
-    errors::WorkflowGetResultError,
+    ActivityStartOptions, Client, WorkflowExecutionStatus, WorkflowFetchHistoryOptions,
+    WorkflowHandle, errors::WorkflowGetResultError,
 };
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::{
@@ -31,13 +32,13 @@ async fn start(
     env.start_json("GreetingWorkflow", arguments).await
 }
 
-/// The child, in its latest run; by its id the service knows it.
+/// The child, in its latest run.
 fn child(
     env: &TestEnv,
     parent: &WorkflowHandle<Client, GreetingWorkflow>,
-) -> (String, WorkflowHandle<Client, PollGreetingWorkflow>) {
+) -> WorkflowHandle<Client, PollGreetingWorkflow> {
     let id = format!("{}-poll", parent.info().workflow_id);
-    (id.clone(), env.client.get_workflow_handle(id))
+    env.client.get_workflow_handle(id)
 }
 
 /// Five requests in two runs of the child, the second of which has two polls and one wait. The
@@ -54,8 +55,9 @@ async fn greets_in_two_runs() -> anyhow::Result<()> {
             assert_eq!(greeting, "Hello, World!");
             assert_eq!(event_types(&handle).await?.len(), 14);
 
-            let (id, child) = child(&env, &handle);
-            assert_eq!(service.requests(&id), 5);
+            let child = child(&env, &handle);
+            assert_eq!(service.requests(), 5);
+            let ids = service.ids();
             let events = events(&child).await?;
             let count = |kind| events.iter().filter(|e| e.event_type() == kind).count();
             assert_eq!(count(ActivityTaskCompleted), 2);
@@ -64,6 +66,8 @@ async fn greets_in_two_runs() -> anyhow::Result<()> {
                 match event.attributes {
                     Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
                         assert!(!started.continued_execution_run_id.is_empty());
+                        // One id in both runs.
+                        assert_eq!(ids, [started.first_execution_run_id]);
                     }
                     Some(Attributes::TimerStartedEventAttributes(started)) => {
                         let second = Duration::from_secs(1).try_into().ok();
@@ -89,7 +93,7 @@ async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
             let options = json!({"poll_interval_seconds": 700});
             let handle = start(&env, &[json!("World"), options]).await?;
             until(&handle, ChildWorkflowExecutionStarted).await?;
-            let (_, child) = child(&env, &handle);
+            let child = child(&env, &handle);
             until(&child, TimerStarted).await?;
             let timer =
                 events(&child)
@@ -118,9 +122,10 @@ async fn ends_cancelled_between_polls() -> anyhow::Result<()> {
         |queue| worker_options(queue, url),
         async |env| {
             for requests in [1, 4] {
+                let before = service.requests();
                 let handle = start(&env, &[json!("World")]).await?;
-                let (id, child) = child(&env, &handle);
-                service.until_requests(&id, requests).await?;
+                let child = child(&env, &handle);
+                service.until_requests(before + requests).await?;
                 until(&child, TimerStarted).await?;
                 handle.cancel(Default::default()).await?;
                 let ended = handle.get_result(Default::default()).await;
@@ -146,9 +151,10 @@ async fn ends_terminated_with_its_child() -> anyhow::Result<()> {
         |queue| worker_options(queue, url),
         async |env| {
             for requests in [1, 4] {
+                let before = service.requests();
                 let handle = start(&env, &[json!("World")]).await?;
-                let (id, child) = child(&env, &handle);
-                service.until_requests(&id, requests).await?;
+                let child = child(&env, &handle);
+                service.until_requests(before + requests).await?;
                 handle.terminate(Default::default()).await?;
                 until(&child, WorkflowExecutionTerminated).await?;
             }
@@ -205,7 +211,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let url = service.url().clone();
     env.ends_cancelled(&handle, |queue| worker_options(queue, url))
         .await?;
-    assert_eq!(service.requests(&child(&env, &handle).0), 0);
+    assert_eq!(service.requests(), 0);
     Ok(())
 }
 
@@ -219,14 +225,14 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
         async |env| {
             let handle = start(&env, &[json!("World")]).await?;
             until(&handle, ChildWorkflowExecutionStarted).await?;
-            let (id, child) = child(&env, &handle);
+            let child = child(&env, &handle);
             let failed = until_pending(&child, |activity| activity.last_failure.is_some());
             let failure = failed.await?.last_failure.unwrap_or_default();
             assert!(failure.message.ends_with("does not answer"), "{failure:?}");
             let service = PolledService::start_at(address, 1).await?;
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
-            assert_eq!(service.requests(&id), 1);
+            assert_eq!(service.requests(), 1);
             assert!(!event_types(&child).await?.contains(&TimerStarted));
             Ok(())
         },
@@ -248,10 +254,49 @@ async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
                 "workflow failed: child workflow PollGreetingWorkflow {} failed: \
                  activity compose_greeting failed: \
                  {} answered 400 Bad Request (ServiceFailed)",
-                child(&env, &handle).0,
+                child(&env, &handle).info().workflow_id,
                 service.url()
             );
             assert_eq!(error.map_err(|error| describe(&error)), Err(reason));
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Two activities that run without a workflow are two pieces of work to the service, even if they have the
+/// same activity id. Neither gets the answer of the other. Those that are given the same id are one.
+#[tokio::test]
+async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, 2).await?;
+    let url = service.url().clone();
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let activity_id = env.start_options().workflow_id;
+            for (id, answer) in [
+                (None, None),
+                (None, None),
+                (Some("ours"), None),
+                (Some("ours"), Some("Hello, World!".to_owned())),
+            ] {
+                let options = ActivityStartOptions::with_start_to_close_timeout(
+                    &env.task_queue,
+                    &activity_id,
+                    Duration::from_secs(10),
+                );
+                let input = ComposeGreetingInput {
+                    greeting: "Hello".to_owned(),
+                    name: "World".to_owned(),
+                    id: id.map(str::to_owned),
+                };
+                let compose = GreetingActivities::compose_greeting;
+                let started = env
+                    .client
+                    .start_activity(compose, input.into(), options.build());
+                assert_eq!(started.await?.result().await?, answer);
+            }
+            assert_eq!(service.ids().len(), 3);
             Ok(())
         },
     )
