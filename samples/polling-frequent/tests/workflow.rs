@@ -202,7 +202,7 @@ async fn a_standalone_activity_can_be_cancelled() -> anyhow::Result<()> {
                 .client
                 .start_activity(compose, input.into(), options)
                 .await?;
-            service.until_requests(1).await;
+            service.until_requests(1).await?;
             activity.cancel(Default::default()).await?;
             let ended = activity.result().await;
             assert!(
