@@ -3,6 +3,7 @@
 pub mod codec_server;
 pub mod failures;
 pub mod guard;
+pub mod rotation;
 pub mod workflows;
 
 use failures::EncodedFailures;

@@ -6,5 +6,6 @@ pub mod format;
 pub mod keys;
 pub mod plaintext;
 pub mod replay;
+pub mod rotation;
 pub mod starter;
 pub mod workflow;

@@ -153,6 +153,18 @@ impl EncryptionCodec {
         decode(Bytes::from(decompressed)).ok_or(CodecError::Decompression)
     }
 
+    /// Encrypts a payload anew if it is encrypted, and not with the current key. Returns whether it was.
+    ///
+    /// # Errors
+    /// As [`EncryptionCodec::decrypt`] and [`EncryptionCodec::encrypt`]; the payload is then as it was.
+    pub fn rotate(&self, payload: &mut Payload) -> Result<bool, CodecError> {
+        if key_id(payload).is_none_or(|id| id == self.keys.current_id()) {
+            return Ok(false);
+        }
+        *payload = self.encrypt(&self.decrypt(payload.clone())?)?;
+        Ok(true)
+    }
+
     /// The compressed payload, if it should be.
     fn compress(&self, payload: &Payload) -> Result<Option<Payload>, CodecError> {
         let length = payload.encoded_len();
@@ -215,6 +227,12 @@ impl EncryptionCodec {
         decode(Bytes::from(data).slice(NONCE_LEN..NONCE_LEN + length))
             .ok_or_else(|| CodecError::NotAPayload { id: printable(id) })
     }
+}
+
+/// Returns the id of the key that a payload is encrypted with, or `None` if it is not encrypted.
+pub fn key_id(payload: &Payload) -> Option<String> {
+    let id = payload.metadata.get(KEY_ID).map(Vec::as_slice);
+    has_encoding(payload, ENCRYPTED).then(|| printable(id.unwrap_or_default()))
 }
 
 /// The payload in these bytes. Of `Bytes` prost copies the data once, of a slice twice.

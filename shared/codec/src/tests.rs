@@ -141,6 +141,17 @@ fn rotates() -> anyhow::Result<()> {
     assert_eq!(new.metadata[KEY_ID], b"key-2");
     assert_eq!(rotated.decrypt(new)?, json("2"));
 
+    // Encrypted anew, what was old is as good as new; what is new or plain stays as it is.
+    let mut payload = old.clone();
+    assert_eq!(key_id(&payload).as_deref(), Some(DEVELOPMENT_KEY_ID));
+    assert!(rotated.rotate(&mut payload)?);
+    assert_eq!(key_id(&payload).as_deref(), Some("key-2"));
+    assert!(!rotated.rotate(&mut payload)?);
+    assert_eq!(rotated.decrypt(payload)?, json("1"));
+    let mut plain = json("1");
+    assert!(!rotated.rotate(&mut plain)? && key_id(&plain).is_none());
+    assert_eq!(plain, json("1"));
+
     let retired = EncryptionCodec::new(KeyRing::new("key-2", &[7; 32])?);
     let error = retired.decrypt(old).unwrap_err().to_string();
     let expected =
@@ -177,9 +188,22 @@ fn passes_others() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compresses what is large enough and gets smaller, and nothing else.
+/// Compresses what is large enough and gets smaller, and nothing else: from exactly as many bytes as were
+/// asked for, counted with the metadata.
 #[test]
 fn compresses_by_size() -> anyhow::Result<()> {
+    let payload = json(&"x".repeat(1000));
+    let length = payload.encoded_len();
+    for (from, compressed) in [(length - 1, true), (length, true), (length + 1, false)] {
+        let encrypted = codec().compress_from(Some(from)).encrypt(&payload)?;
+        let plain = length + NONCE_LEN + MAX_TAG_LEN;
+        assert_eq!(
+            encrypted.data.len() < plain,
+            compressed,
+            "from {from} of {length}"
+        );
+    }
+
     let codec = codec().compress_from(Some(1000));
     let length = |data: &str| anyhow::Ok(codec.encrypt(&json(data))?.data.len());
     let plain = |data: &str| json(data).encoded_len() + 28;
