@@ -1,6 +1,7 @@
 //! Stack traces in failures. The SDK leaves them empty: a Rust error does not know where it was
 //! made, unless somebody takes the trouble.
 
+use crate::FilledFailures;
 use std::{backtrace::Backtrace, error::Error, fmt};
 use temporalio_common::{
     data_converters::{
@@ -72,14 +73,14 @@ impl<E: Error> Error for Traced<E> {
 /// `RUST_LIB_BACKTRACE=1`.
 pub struct StackTraces {
     crates: &'static [&'static str],
-    inner: DefaultFailureConverter,
+    inner: FilledFailures<DefaultFailureConverter>,
 }
 
 impl StackTraces {
     /// The project's own crates, by their names in code: `my_app`, not `my-app`. They tell its
     /// frames from others in a binary without debug information; with it, the files do.
     pub fn new(crates: &'static [&'static str]) -> Self {
-        let inner = DefaultFailureConverter::default();
+        let inner = FilledFailures::default();
         Self { crates, inner }
     }
 

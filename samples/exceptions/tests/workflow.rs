@@ -1,5 +1,6 @@
 //! The workflows on a real server, through the `worker_options` that the binary uses.
 
+use anyhow::Context;
 use exceptions::{
     activities::{ProcessingDetails, Trouble},
     causes::{Cause, causes, details},
@@ -7,22 +8,23 @@ use exceptions::{
     workflows::{DataProcessingWorkflow, TypedErrorsInput, TypedErrorsWorkflow},
 };
 use serde_json::{Value, json};
-use shared::{Input, MAX_ERROR, MAX_INPUT};
-use std::time::Duration;
+use shared::{CHILD_ID_TAKEN, FAILURE_SOURCE, Input, MAX_ERROR, MAX_INPUT, OrCancelled, describe};
+use std::{iter::successors, time::Duration};
 use temporalio_client::{
-    Client, WorkflowExecutionStatus, WorkflowHandle, errors::WorkflowGetResultError,
+    Client, UntypedQuery, WorkflowExecutionStatus, WorkflowHandle, errors::WorkflowGetResultError,
 };
 use temporalio_common::{
-    HasWorkflowDefinition,
+    HasWorkflowDefinition, RetryPolicy,
     error::IncomingError,
     protos::temporal::api::{
         enums::v1::EventType,
+        failure::v1::failure::FailureInfo,
         history::v1::{ActivityTaskStartedEventAttributes, history_event::Attributes},
     },
 };
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
-use testing::{TestEnv, bad_input, events, until};
+use temporalio_sdk::{ChildWorkflowOptions, WorkerOptions, WorkflowContext, WorkflowResult};
+use testing::{TestEnv, bad_input, events, raw_json, until};
 
 /// As `testing::with_worker`, with the sample's data converter.
 async fn with_worker<F>(body: impl FnOnce(TestEnv) -> F) -> anyhow::Result<()>
@@ -62,6 +64,31 @@ async fn starts<W: HasWorkflowDefinition>(
     };
     let events = events(handle).await?.into_iter();
     Ok(events.filter_map(|event| start(event.attributes)).collect())
+}
+
+/// Checks the options with which the activity was scheduled: this timeout, and the sample's retry policy.
+async fn has_options<W: HasWorkflowDefinition>(
+    handle: &WorkflowHandle<Client, W>,
+    start_to_close: Duration,
+) -> anyhow::Result<()> {
+    let scheduled = events(handle)
+        .await?
+        .into_iter()
+        .find_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) => Some(scheduled),
+            _ => None,
+        })
+        .context("no activity")?;
+    assert_eq!(
+        scheduled.start_to_close_timeout,
+        start_to_close.try_into().ok()
+    );
+    let policy = RetryPolicy::from(scheduled.retry_policy.unwrap_or_default());
+    assert_eq!(policy.initial_interval(), Duration::from_millis(200));
+    assert_eq!(policy.backoff_coefficient(), 2.0);
+    assert_eq!(policy.maximum_attempts(), 3);
+    assert_eq!(policy.non_retryable_error_types(), ["DataRejected"]);
+    Ok(())
 }
 
 /// Three attempts, then the chain as the client sees it, with details of their own type and a stack
@@ -105,7 +132,7 @@ async fn fails_after_three_attempts() -> anyhow::Result<()> {
         assert_eq!(details(failure), Some(expected));
         let attempts: Vec<i32> = starts(&handle).await?.iter().map(|s| s.attempt).collect();
         assert_eq!(attempts, [3]);
-        Ok(())
+        has_options(&handle, Duration::from_secs(10)).await
     })
     .await
 }
@@ -155,10 +182,11 @@ async fn some_errors_know_when_to_retry() -> anyhow::Result<()> {
 #[tokio::test]
 async fn timeouts_are_causes() -> anyhow::Result<()> {
     with_worker(async |env| {
-        let (_, causes) = failure(&start(&env, "too-slow").await?).await?;
+        let handle = start(&env, "too-slow").await?;
+        let (_, causes) = failure(&handle).await?;
         assert_eq!(causes[0].attempt, Some(3));
         assert_eq!(causes[1].what, "timeout StartToClose");
-        Ok(())
+        has_options(&handle, Duration::from_secs(1)).await
     })
     .await
 }
@@ -223,6 +251,90 @@ async fn errors_about_long_data() -> anyhow::Result<()> {
             cause.to_string(),
             "TooLarge: the input has 1572865 bytes, more than the limit of 1572864"
         );
+        Ok(())
+    })
+    .await
+}
+
+/// Runs a child with an id of the caller's choice.
+#[workflow]
+#[derive(Default)]
+struct ParentWorkflow;
+
+#[workflow_methods]
+impl ParentWorkflow {
+    #[run]
+    async fn run(ctx: &mut WorkflowContext<Self>, child_id: String) -> WorkflowResult<String> {
+        let options = ChildWorkflowOptions::workflow_id(child_id);
+        let child = ctx
+            .start_child_workflow(DataProcessingWorkflow::run, "x", options)
+            .await
+            .or_cancelled(ctx)?;
+        child.result().await.or_cancelled(ctx)
+    }
+}
+
+/// The fields that a workflow in another language sees, as the table in the README has them.
+#[tokio::test]
+async fn what_other_sdks_see() -> anyhow::Result<()> {
+    let env = TestEnv::with_data_converter(data_converter()).await?;
+    let with_parent = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
+        let mut options = worker_options(task_queue)?;
+        options.register_workflow::<ParentWorkflow>()?;
+        Ok(options)
+    };
+    env.work(with_parent, async {
+        let failed = async |child_id: String, id: String| {
+            let handle = env
+                .start_json_as::<ParentWorkflow>(id, "ParentWorkflow", &[json!(child_id)])
+                .await?;
+            let error = handle.get_result(Default::default()).await;
+            let Err(WorkflowGetResultError::Failed(failure)) = error else {
+                anyhow::bail!("{error:?}");
+            };
+            anyhow::Ok(failure.failure().clone())
+        };
+        let id = || env.start_options().workflow_id;
+
+        // The parent's own id is taken.
+        let own = id();
+        let taken = failed(own.clone(), own).await?;
+        let info = taken.maybe_application_failure();
+        assert_eq!(info.map(|info| &*info.r#type), Some(CHILD_ID_TAKEN));
+        assert_eq!(taken.source, FAILURE_SOURCE);
+
+        let child = failed(id(), id()).await?;
+        let causes: Vec<_> = successors(Some(&child), |failure| failure.cause.as_deref()).collect();
+        let [child, activity, application] = &causes[..] else {
+            panic!("{causes:#?}");
+        };
+        for failure in [child, activity, application] {
+            assert_eq!(failure.source, FAILURE_SOURCE, "{failure:?}");
+        }
+        let Some(FailureInfo::ChildWorkflowExecutionFailureInfo(info)) = &child.failure_info else {
+            panic!("{child:#?}");
+        };
+        assert_eq!(info.namespace, "");
+        let activity_info = &activity.failure_info;
+        assert!(matches!(
+            activity_info,
+            Some(FailureInfo::ActivityFailureInfo(_))
+        ));
+
+        let (_, panic) = failure(&start(&env, "panics").await?).await?;
+        assert_eq!(
+            (&*panic[1].what, &*panic[1].stack_trace),
+            ("error without a type", "")
+        );
+
+        let handle = start(&env, "busy").await?;
+        let stack_trace = UntypedQuery::new("__stack_trace");
+        let answer = handle
+            .query(stack_trace, raw_json(&[]), Default::default())
+            .await;
+        let error = answer.map(|_| ()).expect_err("no stack trace");
+        let unknown = "No query handler for '__stack_trace'";
+        assert!(describe(&error).contains(unknown), "{error:?}");
         Ok(())
     })
     .await
