@@ -431,6 +431,19 @@ mod tests {
         );
     }
 
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Few(#[serde(deserialize_with = "at_most::<_, _, 3>")] Vec<u32>);
+
+    /// A list of exactly the limit is accepted, and one item more is refused.
+    #[test]
+    fn limits_the_number_of_items() {
+        assert_eq!(decode_json("[1,2,3]"), Ok(Few(vec![1, 2, 3])));
+        assert_eq!(
+            decode_json::<Few>("[1,2,3,4]").unwrap_err(),
+            "4 items, and at most 3 fit into one workflow's history"
+        );
+    }
+
     /// A workflow without arguments takes none or `null`, as other SDKs send it, and nothing else.
     #[test]
     fn unit_takes_nothing() {
