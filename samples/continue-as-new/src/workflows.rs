@@ -2,36 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 use shared::{Input, sleep};
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
+use temporalio_sdk::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 const BATCH: Duration = Duration::from_millis(100);
 const MAX_ITERATIONS: u64 = 1000;
 
-/// How many items a batch has.
+/// Number of items in a batch.
 pub const BATCH_ITEMS: u64 = 10;
 
-/// What one run hands to the next, and the last one returns.
+/// The state that a run passes to the next one, and that the last run returns.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
 pub struct State {
-    /// How many batches are done.
+    /// Number of batches processed so far.
     pub iteration: u64,
-    /// How many items are done, those of `add_items` among them.
+    /// Number of items processed so far, including those of `add_items` and `process_items`.
     pub processed_items: u64,
 }
 
-/// The input: `{"state":{"iteration":0,"processed_items":0},"max_iterations":1000}`. The first run
-/// needs none of it, and the next ones are given all of it: what is not in here is lost.
+/// The input: `{"state":{"iteration":0,"processed_items":0},"max_iterations":1000}`.
+///
+/// All fields are optional for the first run. A later run gets everything that it needs to know in its
+/// input, because nothing else survives.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct LongRunningInput {
-    /// Where to go on; from the beginning without it.
+    /// Where to go on. The default is the beginning.
     pub state: Option<State>,
-    /// At which iteration to end; 1000 without it.
+    /// The iteration at which to end. The default is 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_iterations: Option<u64>,
-    /// Continue as new at so many events even if the server does not suggest it yet.
+    /// Number of events at which to continue as new, even if the server does not suggest it yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_after_events: Option<u32>,
 }
@@ -41,9 +43,9 @@ pub struct LongRunningInput {
 #[derive(Default)]
 pub struct LongRunningWorkflow {
     state: State,
-    /// Whether handlers may change the state. Not at first: a signal that is there already is
-    /// handled before the first line of `run`, which then puts the state in and overwrites it.
-    between_batches: bool,
+    /// Items that signals and updates have added since the last batch. A field of its own, because a
+    /// signal can arrive before the first line of `run`, which sets `state`.
+    pending: Vec<u64>,
 }
 
 #[workflow_methods]
@@ -64,12 +66,12 @@ impl LongRunningWorkflow {
                 workflow.state.iteration += 1;
                 workflow.state.add(BATCH_ITEMS);
             });
-            // A handler that has not finished when a run ends never does. So nothing is awaited
-            // between this and the end, be it `continue_as_new` or `Ok`.
+            // What is pending when a run ends is lost, and so is the answer of a handler that has not
+            // finished. So nothing is awaited between this line and the end of the run, which is
+            // either `continue_as_new` or `Ok`.
             Self::finish_handlers(ctx).await?;
             let too_long = |events| ctx.history_length() >= events;
-            // After a batch, never before the first: a run that only continued as new would do so
-            // for ever.
+            // Only after a batch. A run that does nothing but continue as new would do so forever.
             if ctx.continue_as_new_suggested() || input.continue_after_events.is_some_and(too_long)
             {
                 let state = Some(ctx.state(|workflow| workflow.state));
@@ -80,27 +82,33 @@ impl LongRunningWorkflow {
         Ok(ctx.state(|workflow| workflow.state))
     }
 
-    /// Adds so many items to those processed, as soon as no batch is under way.
+    /// Adds items, which `run` processes after the current batch.
     #[signal(name = "add_items")]
-    pub async fn add_items(ctx: &mut WorkflowContext<Self>, items: Input<u64>) {
-        let items = match items.valid() {
-            Ok(items) => items,
-            // Nobody waits for the outcome of a signal, and the workflow is not to fail by it.
+    pub fn add_items(&mut self, ctx: &mut SyncWorkflowContext<Self>, items: Input<u64>) {
+        match items.valid() {
+            Ok(items) => self.pending.push(items),
+            // Nobody waits for the outcome of a signal, and the workflow must not fail because of it.
             Err(failure) => {
                 if !ctx.is_replaying() {
                     tracing::warn!(workflow_id = ctx.workflow_id(), %failure, "add_items ignored");
                 }
-                return;
             }
-        };
-        let turn = ctx.wait_condition(|workflow| workflow.between_batches);
-        // Else the workflow is cancelled.
-        if turn.await.is_ok() {
-            ctx.state_mut(|workflow| workflow.state.add(items));
         }
     }
 
-    /// Tells the state, at any time.
+    /// Adds items, and returns the state when `run` has processed them.
+    #[update(name = "process_items")]
+    pub async fn process_items(
+        ctx: &mut WorkflowContext<Self>,
+        items: u64,
+    ) -> Result<State, Box<dyn Error + Send + Sync>> {
+        ctx.state_mut(|workflow| workflow.pending.push(items));
+        ctx.wait_condition(|workflow| workflow.pending.is_empty())
+            .await?;
+        Ok(ctx.state(|workflow| workflow.state))
+    }
+
+    /// Returns the state at any time.
     #[query(name = "progress")]
     pub fn progress(&self, _ctx: &WorkflowContextView) -> State {
         self.state
@@ -108,18 +116,29 @@ impl LongRunningWorkflow {
 }
 
 impl LongRunningWorkflow {
-    /// Lets the handlers have their turn, and returns when all have finished.
+    /// Processes the pending items, and returns when all handlers have finished.
     async fn finish_handlers(ctx: &WorkflowContext<Self>) -> WorkflowResult<()> {
-        ctx.state_mut(|workflow| workflow.between_batches = true);
-        ctx.wait_condition(|_| ctx.all_handlers_finished()).await?;
-        ctx.state_mut(|workflow| workflow.between_batches = false);
-        Ok(())
+        loop {
+            ctx.state_mut(|workflow| {
+                for items in std::mem::take(&mut workflow.pending) {
+                    workflow.state.add(items);
+                }
+            });
+            if ctx.all_handlers_finished() {
+                return Ok(());
+            }
+            // The handlers go on now, and may add more items.
+            ctx.wait_condition(|workflow| {
+                !workflow.pending.is_empty() || ctx.all_handlers_finished()
+            })
+            .await?;
+        }
     }
 }
 
 impl State {
-    /// Saturates: an overflow panics in a debug build, and a workflow that panics is retried for
-    /// ever.
+    /// Adds items without overflow. An overflow would panic in a debug build, and the workflow task
+    /// would fail forever.
     fn add(&mut self, items: u64) {
         self.processed_items = self.processed_items.saturating_add(items);
     }

@@ -6,18 +6,21 @@
     reason = "no workflow code in here"
 )]
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use continue_as_new::{
     worker_options,
     workflows::{LongRunningInput, LongRunningWorkflow, State},
 };
-use futures::future::try_join;
+use futures::future::{try_join, try_join3};
 use serde_json::{Value, json};
 use shared::histories;
 use std::{collections::HashMap, time::Duration};
 use temporalio_client::{
-    Client, NamespacedClient, RetryPolicy, UntypedSignal, WorkflowHandle, WorkflowStartOptions,
-    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
+    Client, NamespacedClient, RetryPolicy, UntypedSignal, UntypedUpdate, UntypedWorkflow,
+    WorkflowHandle, WorkflowStartOptions,
+    errors::{
+        WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
+    },
     grpc::OperatorService,
     tonic::{Code, IntoRequest},
 };
@@ -47,7 +50,7 @@ fn state(iteration: u64, processed_items: u64) -> State {
     }
 }
 
-/// Starts at `state`. The first handle is bound to the first run, the second goes by the id.
+/// Starts at `state`. The first handle is bound to the first run, and the second reaches the current run.
 async fn start(
     env: &TestEnv,
     state: State,
@@ -89,7 +92,14 @@ async fn add_items(handle: &Handle, items: u64) -> Result<(), WorkflowInteractio
         .await
 }
 
-/// A signal as a client of another language may send it.
+async fn process_items(handle: &Handle, items: u64) -> Result<State, WorkflowUpdateError> {
+    let update = LongRunningWorkflow::process_items;
+    handle
+        .execute_update(update, items, Default::default())
+        .await
+}
+
+/// Sends a signal as a client in another language can.
 async fn add_anything(handle: &Handle, arguments: &[Value]) -> anyhow::Result<()> {
     let signal = UntypedSignal::new("add_items");
     Ok(handle
@@ -101,22 +111,22 @@ fn last(history: &[HistoryEvent]) -> Option<EventType> {
     history.last().map(HistoryEvent::event_type)
 }
 
-/// No run gets longer than asked for, and none begins anew: the state goes from one to the next.
+/// No run gets longer than the limit, and the state goes from one run to the next.
 #[tokio::test]
 async fn keeps_its_state_in_short_runs() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let (first, _) = start(&env, state(0, 0), 5, Some(10)).await?;
         assert_eq!(result(&first).await?, state(5, 50));
         let lengths: Vec<usize> = histories(&first).await?.iter().map(Vec::len).collect();
-        // Two batches a run, five events each, and five more; the third run has one.
+        // Two batches per run with five events each, and five more events. The third run has one batch.
         assert_eq!(lengths, [15, 15, 10]);
         Ok(())
     })
     .await
 }
 
-/// The server's own suggestion is enough, here for 4 MB of history; and signals that do not decode
-/// are ignored.
+/// The server's own suggestion is enough, here because of 4 MB of history. Signals that do not decode are
+/// ignored.
 #[tokio::test]
 async fn follows_the_servers_suggestion() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -134,13 +144,14 @@ async fn follows_the_servers_suggestion() -> anyhow::Result<()> {
     .await
 }
 
-/// Signals without a pause, over several runs: each that the server took counts, and counts once.
+/// Signals and updates without a pause, over several runs. Each one that the server accepts counts exactly
+/// once, and each update returns a state that includes its own items.
 #[tokio::test]
-async fn loses_no_signal() -> anyhow::Result<()> {
+async fn loses_no_signal_and_no_update() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let (first, current) = start(&env, state(0, 0), 5, Some(1)).await?;
-        let adding = async {
-            // Another number each, so that one lost and one counted twice do not look right.
+        // A different number each time, so that a lost one does not make up for one that counts twice.
+        let signals = async {
             let (mut items, mut sum) = (1, 0);
             loop {
                 match add_items(&current, items).await {
@@ -151,8 +162,24 @@ async fn loses_no_signal() -> anyhow::Result<()> {
                 items += 1;
             }
         };
-        let (end, sum) = try_join(result(&first), adding).await?;
-        assert_eq!(end, state(5, 50 + sum));
+        let updates = async {
+            let (mut items, mut sum) = (1_000_000, 0);
+            loop {
+                match process_items(&current, items).await {
+                    Ok(state) => {
+                        sum += items;
+                        // Signals and batches add less than a million.
+                        assert_eq!(state.processed_items / 1_000_000, sum / 1_000_000);
+                    }
+                    Err(WorkflowUpdateError::NotFound(_)) => return Ok(sum),
+                    Err(error) => return Err(error.into()),
+                }
+                items += 1_000_000;
+            }
+        };
+        let (end, signals, updates) = try_join3(result(&first), signals, updates).await?;
+        assert_eq!(end, state(5, 50 + signals + updates));
+        assert!(updates > 0);
         // One after each batch.
         assert_eq!(histories(&first).await?.len(), 6);
         Ok(())
@@ -160,14 +187,34 @@ async fn loses_no_signal() -> anyhow::Result<()> {
     .await
 }
 
-/// A handler that waits when the run is about to end is let finish first.
+/// Items that a signal adds during a batch wait for its end: `progress` does not change.
 #[tokio::test]
-async fn finishes_handlers_first() -> anyhow::Result<()> {
+async fn changes_nothing_during_a_batch() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        // Until the query is answered before the batch ends, which on a busy machine it may not be.
+        loop {
+            let (first, _) = start(&env, state(0, 0), 1000, None).await?;
+            until(&first, TimerStarted).await?;
+            add_items(&first, 7).await?;
+            let seen = progress(&first).await?;
+            let events = event_types(&first).await?;
+            first.terminate(Default::default()).await?;
+            if !events.contains(&TimerFired) {
+                assert_eq!(seen, state(0, 0));
+                return Ok(());
+            }
+        }
+    })
+    .await
+}
+
+/// A signal that a worker sees together with the end of the last batch of a run counts.
+#[tokio::test]
+async fn counts_a_signal_at_the_end_of_a_run() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (first, current) = start(&env, state(0, 0), 1, Some(1)).await?;
     env.work(worker_options, until(&first, TimerStarted))
         .await?;
-    // The next worker gets both at once: the signal, and the end of the batch and of the run.
     add_items(&current, 7).await?;
     until(&first, TimerFired).await?;
     env.work(worker_options, async {
@@ -178,7 +225,7 @@ async fn finishes_handlers_first() -> anyhow::Result<()> {
     .await
 }
 
-/// A signal that is handled before the first line of `run`, in a run with nothing left to do.
+/// A signal that arrives before the first line of `run` counts, even in a run with nothing left to do.
 #[tokio::test]
 async fn keeps_a_signal_from_before_the_start() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -191,9 +238,10 @@ async fn keeps_a_signal_from_before_the_start() -> anyhow::Result<()> {
     .await
 }
 
-/// Signals that do not decode leave the workflow as it is; and too many items do not overflow.
+/// Signals and updates that do not decode leave the workflow as it is, and too many items do not overflow.
+/// The caller of the update learns about it.
 #[tokio::test]
-async fn survives_any_signal() -> anyhow::Result<()> {
+async fn survives_any_signal_and_update() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (first, current) = start(&env, state(0, 0), 1, None).await?;
     for arguments in [
@@ -206,14 +254,32 @@ async fn survives_any_signal() -> anyhow::Result<()> {
     }
     add_items(&current, u64::MAX).await?;
     add_items(&current, 1).await?;
-    env.work(worker_options, async {
+    let updates = async {
+        let update = UntypedUpdate::new("process_items");
+        let ten = raw_json(&[json!("ten")]);
+        let current = env
+            .client
+            .get_workflow_handle::<UntypedWorkflow>(&current.info().workflow_id);
+        match current
+            .execute_update(update, ten, Default::default())
+            .await
+        {
+            Err(WorkflowUpdateError::Failed(failure)) => {
+                ensure!(failure.message.contains("\"ten\""), "{failure:?}");
+                Ok(())
+            }
+            other => bail!("{other:?}"),
+        }
+    };
+    let working = env.work(worker_options, async {
         assert_eq!(result(&first).await?, state(1, u64::MAX));
         Ok(())
-    })
-    .await
+    });
+    try_join(updates, working).await?;
+    Ok(())
 }
 
-/// `progress` answers before the first batch, between two, and when all is done.
+/// `progress` answers before the first batch, between two batches, and after the last one.
 #[tokio::test]
 async fn tells_its_progress() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -226,13 +292,13 @@ async fn tells_its_progress() -> anyhow::Result<()> {
         assert_eq!(progress(&current).await?, state(5, 50));
         Ok(())
     });
-    // Asked before there is a worker, it waits for one.
+    // A query that is sent before there is a worker waits for one.
     let (before, ()) = try_join(progress(&current), working).await?;
     assert_eq!(before, state(3, 30));
     Ok(())
 }
 
-/// All of the input may be left out or null, and what is new to it is ignored.
+/// Each field of the input can be missing or null, and unknown fields are ignored.
 #[tokio::test]
 async fn fills_in_what_is_missing() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -252,10 +318,10 @@ async fn fills_in_what_is_missing() -> anyhow::Result<()> {
             let handle = env.start_json(TYPE, &[input]).await?;
             assert_eq!(result(&handle).await?, expected);
         }
-        // A thousand iterations take too long to wait for.
+        // A thousand iterations would take too long.
         let handle: Handle = env.start_json(TYPE, &[json!({})]).await?;
         until(&handle, TimerStarted).await?;
-        // Ten items an iteration, and no more iterations than timers: so it began at nothing.
+        // Ten items per iteration, and no more iterations than timers: so it began at 0.
         let State {
             iteration,
             processed_items,
@@ -270,7 +336,7 @@ async fn fills_in_what_is_missing() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that does not decode fails the workflow at once and names the field.
+/// Input that does not decode fails the workflow at once, and the failure names the field.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -309,7 +375,7 @@ async fn ended_cancelled(handle: &Handle) -> anyhow::Result<()> {
     }
 }
 
-/// Cancelled before a worker has seen it, it ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -317,8 +383,8 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     env.ends_cancelled(&first, worker_options).await
 }
 
-/// The handle that started the workflow stays with the first run: its signals fail, its queries
-/// tell how far that one came. Only a cancellation by it reaches the current run, here in a batch.
+/// The handle that started the workflow is bound to the first run: its signals fail, and its queries return
+/// the state of that run. Only its cancellation reaches the current run, here during a batch.
 #[tokio::test]
 async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -339,8 +405,8 @@ async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled when the timer has fired after which it would continue as new: that takes no
-/// cancellation along, so it must not.
+/// A workflow that is cancelled when the timer has fired after which it would continue as new ends CANCELED:
+/// the next run would not know about the cancellation.
 #[tokio::test]
 async fn ends_cancelled_at_the_boundary() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -354,7 +420,8 @@ async fn ends_cancelled_at_the_boundary() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled while no worker is there, and the timer fires after that: both come in one task.
+/// A workflow that is cancelled just before its timer fires ends CANCELED. The worker learns about both in
+/// one task.
 #[tokio::test]
 async fn ends_cancelled_before_a_timer_fires() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -368,7 +435,7 @@ async fn ends_cancelled_before_a_timer_fires() -> anyhow::Result<()> {
 
 const CUSTOMER: SearchAttributeKey<String> = SearchAttributeKey::keyword("ContinueAsNewCustomer");
 
-/// The namespace has the search attribute from now on.
+/// Adds the search attribute to the namespace.
 async fn add_search_attribute(client: &Client) -> anyhow::Result<()> {
     let keyword = IndexedValueType::Keyword.into();
     let request = AddSearchAttributesRequest {
@@ -382,7 +449,7 @@ async fn add_search_attribute(client: &Client) -> anyhow::Result<()> {
     }
 }
 
-/// Options that set all that the README lists.
+/// Options that set everything that the README lists.
 fn with_everything(env: &TestEnv) -> WorkflowStartOptions {
     let plain = env.start_options();
     let mut memo = MemoValues::new();
@@ -405,8 +472,8 @@ fn with_everything(env: &TestEnv) -> WorkflowStartOptions {
         .build()
 }
 
-/// What the README says the next run keeps and what it loses: so does the server. A cron schedule ends
-/// with the run that continues as new.
+/// The next run keeps and loses what the README says. A cron schedule ends with the run that continues as
+/// new.
 #[tokio::test]
 async fn keeps_and_loses_what_the_readme_says() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;

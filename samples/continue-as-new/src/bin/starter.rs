@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a starter may wait between two signals"
+    reason = "a starter may sleep between two signals"
 )]
 
 use anyhow::ensure;
@@ -11,27 +11,33 @@ use continue_as_new::{
     TASK_QUEUE,
     workflows::{BATCH_ITEMS, LongRunningInput, LongRunningWorkflow, State},
 };
-use futures::future::try_join;
+use futures::future::try_join3;
 use shared::{MainResult, StarterArgs, histories, print_result, print_started};
 use std::time::Duration;
-use temporalio_client::{Client, WorkflowStartOptions};
+use temporalio_client::{Client, WorkflowHandle, WorkflowStartOptions};
+
+type Handle = WorkflowHandle<Client, LongRunningWorkflow>;
 
 /// Starts `LongRunningWorkflow` and prints its final state.
 #[derive(Parser)]
 struct Args {
-    /// How many batches to process
+    /// Process this many batches
     #[arg(long, default_value = "10", value_name = "N")]
     max_iterations: u64,
 
-    /// Continue as new at so many events, or when the server suggests it
+    /// Continue as new at this many events, or when the server suggests it
     #[arg(long, default_value = "20", value_name = "N")]
     continue_after_events: u32,
 
-    /// Add so many items meanwhile, one by one, ten a second
+    /// Add this many items in the meantime, ten per second, each by a signal
     #[arg(long, default_value = "0", value_name = "N")]
     add_items: u32,
 
-    /// Then do it again, continuing only when the server suggests it
+    /// Add this many items in the meantime, each by an update that waits until it is processed
+    #[arg(long, default_value = "0", value_name = "N")]
+    process_items: u32,
+
+    /// Then run another workflow that continues as new only when the server suggests it
     #[arg(long)]
     compare: bool,
 
@@ -50,7 +56,7 @@ async fn main() -> MainResult {
     Ok(print_result(&state)?)
 }
 
-/// Runs one workflow to its end, and tells how long its histories are.
+/// Runs one workflow to its end, and prints the length of its histories.
 async fn run(
     client: &Client,
     args: &Args,
@@ -70,7 +76,13 @@ async fn run(
     print_started(&handle, task_queue);
 
     let result = async { anyhow::Ok(handle.get_result(Default::default()).await?) };
-    let (state, ()) = try_join(result, add_items(client, id, args.add_items)).await?;
+    // By the id, so that messages reach the current run. The handle that `start_workflow` returns is
+    // bound to the first run: when that run has ended, signals and updates fail, and queries return its
+    // last state.
+    let current = client.get_workflow_handle(id);
+    let signals = add_items(&current, args.add_items);
+    let updates = process_items(&current, args.process_items);
+    let (state, (), ()) = try_join3(result, signals, updates).await?;
 
     let lengths: Vec<usize> = histories(&handle).await?.iter().map(Vec::len).collect();
     let longest = lengths.iter().max().unwrap_or(&0);
@@ -82,7 +94,8 @@ async fn run(
         "runs     {}, {longest} events in the longest; continued {when}",
         lengths.len()
     );
-    let items = args.max_iterations * BATCH_ITEMS + u64::from(args.add_items);
+    let added = u64::from(args.add_items) + u64::from(args.process_items);
+    let items = args.max_iterations * BATCH_ITEMS + added;
     ensure!(
         state.processed_items == items,
         "{} items processed, not {items}",
@@ -91,15 +104,21 @@ async fn run(
     Ok(state)
 }
 
-async fn add_items(client: &Client, id: String, items: u32) -> anyhow::Result<()> {
-    // By the id, to whichever run is the current one. What `start_workflow` returned is bound to
-    // the first run: when that has ended, its signals fail, and its queries tell old news.
-    let current = client.get_workflow_handle::<LongRunningWorkflow>(id);
+async fn add_items(current: &Handle, items: u32) -> anyhow::Result<()> {
     for _ in 0..items {
         current
             .signal(LongRunningWorkflow::add_items, 1.into(), Default::default())
             .await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn process_items(current: &Handle, items: u32) -> anyhow::Result<()> {
+    for _ in 0..items {
+        current
+            .execute_update(LongRunningWorkflow::process_items, 1, Default::default())
+            .await?;
     }
     Ok(())
 }
