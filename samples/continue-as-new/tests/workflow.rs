@@ -383,8 +383,8 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     env.ends_cancelled(&first, worker_options).await
 }
 
-/// The handle that started the workflow is bound to the first run: its signals fail, and its queries return
-/// the state of that run. Only its cancellation reaches the current run, here during a batch.
+/// The handle that started the workflow is bound to the first run: its signals and updates fail, and its
+/// queries return the state of that run. Only its cancellation reaches the current run, here during a batch.
 #[tokio::test]
 async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -395,6 +395,11 @@ async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
         let refused = add_items(&first, 7).await;
         assert!(
             matches!(refused, Err(WorkflowInteractionError::NotFound(_))),
+            "{refused:?}"
+        );
+        let refused = process_items(&first, 7).await;
+        assert!(
+            matches!(refused, Err(WorkflowUpdateError::NotFound(_))),
             "{refused:?}"
         );
         assert_eq!(progress(&first).await?, state(1, 10));
