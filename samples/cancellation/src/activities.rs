@@ -1,6 +1,6 @@
-//! The activities: one that works in steps until it is told to stop, one that cleans up.
+//! The activities: one works in steps until it must stop, and the other cleans up.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+#![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
 
 use shared::{last_heartbeat, stopped};
 use std::time::Duration;
@@ -15,18 +15,18 @@ pub struct CancellationActivities;
 
 #[activities]
 impl CancellationActivities {
-    /// Does one step after the other, and tells in a heartbeat how many are done.
+    /// Does one step after the other, and reports their number in a heartbeat after each.
     #[activity(name = "never_complete_activity")]
     pub async fn never_complete_activity(ctx: ActivityContext) -> Result<(), ActivityError> {
-        // Goes on where an earlier attempt's last heartbeat was; its worker may have died since.
+        // Goes on after the last heartbeat of an earlier attempt, whose worker may have died.
         let mut done: u64 = last_heartbeat(&ctx).unwrap_or(0);
         tracing::info!(attempt = ctx.info().attempt, done, "working");
         loop {
-            // One step, given up as soon as the worker tells the activity to stop.
+            // One step. It ends early when the activity must stop.
             if tokio::time::timeout(STEP, ctx.cancelled()).await.is_ok() {
                 tracing::info!(done, "told to stop");
-                // Not `Ok`: that would be a completed activity in a cancelled workflow. And not always
-                // `ActivityError::cancelled()`: the activity may be paused instead.
+                // `Ok` would report a completed activity. `ActivityError::cancelled()` is wrong if
+                // the activity is paused, so `stopped` asks the server.
                 return Err(stopped(&ctx).await);
             }
             done += 1;
@@ -34,7 +34,7 @@ impl CancellationActivities {
         }
     }
 
-    /// Puts in order what the work has left.
+    /// Cleans up after the work.
     #[activity(name = "cleanup_activity")]
     pub async fn cleanup_activity(_ctx: ActivityContext) -> Result<(), ActivityError> {
         tracing::info!("cleaning up");
@@ -50,8 +50,9 @@ mod tests {
         ActivityEnvironment, ActivityEnvironmentError, TestActivityInfoOptions,
     };
 
-    /// Goes on where the last attempt's heartbeat says, and stops when it is told to. Without a
-    /// workflow that counts as cancelled; the other reasons are in `tests/operators.rs`.
+    /// The activity goes on after the last heartbeat of an earlier attempt, and stops when its context is
+    /// cancelled. Without a workflow that counts as a cancellation. `tests/operators.rs` tests the other
+    /// reasons to stop.
     #[tokio::test]
     async fn resumes_and_stops() -> anyhow::Result<()> {
         let beats = Arc::new(Mutex::new(Vec::new()));

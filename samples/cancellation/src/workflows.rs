@@ -1,4 +1,4 @@
-//! The workflow: work that does not end by itself, and cleanup whatever becomes of it.
+//! The workflow: work that does not end by itself, and cleanup however the work ends.
 
 use crate::activities::CancellationActivities;
 use shared::Input;
@@ -9,43 +9,43 @@ use temporalio_sdk::{
     WorkflowResult, WorkflowTermination,
 };
 
-/// Works until it is cancelled, then cleans up, then ends CANCELED.
+/// Works until it is cancelled, cleans up, and ends CANCELED.
 #[workflow]
 #[derive(Default)]
 pub struct CancellationWorkflow;
 
 #[workflow_methods]
 impl CancellationWorkflow {
-    /// Returns nothing, and not before it is cancelled.
+    /// Returns nothing. Ends only when it is cancelled or the work fails.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, nothing: Input<()>) -> WorkflowResult<()> {
         nothing.valid()?;
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1000))
-            // The longest that a dead worker stays unnoticed. And without heartbeats no
-            // cancellation: the activity hears of it in the answer to one.
+            // After this time without a heartbeat, the server considers the worker dead. Heartbeats
+            // also carry the cancellation: the activity learns about it from a heartbeat's response.
             .heartbeat_timeout(Duration::from_secs(2))
-            // By default the workflow would go on at once, and clean up beside an activity that
-            // still works.
+            // By default the workflow does not wait, and would clean up while the activity still
+            // works.
             .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
             .build();
         let worked = ctx
             .execute_activity(CancellationActivities::never_complete_activity, (), options)
             .await;
-        // `worked` alone does not tell: an activity that is being cancelled has no other attempt, so it
-        // fails if its worker dies just then.
+        // `worked` alone does not show this. A cancelled activity has no further attempt, so it fails if
+        // its worker dies before it has stopped.
         let cancelled = ctx.cancellation_token().is_cancelled();
 
-        // Not `?` on `worked` before this: cleanup is for the bad ends too.
+        // No `?` on `worked` before this, because cleanup must also run if the work has failed.
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(5))
-            // A token of its own. The workflow's is cancelled by now, and an activity on it would
-            // not even be scheduled.
+            // A token of its own. The workflow's token is cancelled, so an activity with that token
+            // would not even be scheduled.
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
-        // Not `or_cancelled`, as in other samples: a cleanup that has failed must show.
+        // Not `or_cancelled` as in other samples, so that a failed cleanup fails the workflow.
         ctx.execute_activity(CancellationActivities::cleanup_activity, (), options)
             .await?;
         if cancelled {
-            // CANCELED. `Ok` would make it COMPLETED, as if nothing had happened.
+            // `Ok` would end the workflow as COMPLETED, as if nothing had happened.
             return Err(WorkflowTermination::cancelled());
         }
         Ok(worked?)

@@ -1,4 +1,4 @@
-//! What operators do to the running activity: pause, unpause, reset, other options.
+//! Operations of an operator on the running activity: pause, unpause, reset, other options.
 
 use anyhow::Context;
 use cancellation::{worker_options, workflows::CancellationWorkflow};
@@ -11,10 +11,10 @@ use temporalio_common::protos::temporal::api::{
 use temporalio_sdk::WorkerOptions;
 use testing::{TestEnv, activity_types, operate, until_pending, with_worker};
 
-/// The id of the activity that works, which the SDK gave it.
+/// The id that the SDK gives to the first activity of a workflow.
 const WORK: &str = "1";
 
-/// How many steps are done, as the last heartbeat tells.
+/// Number of steps that the last heartbeat reports.
 fn done(activity: &PendingActivityInfo) -> u64 {
     let details = activity.heartbeat_details.as_ref();
     let payload = details.and_then(|details| details.payloads.first());
@@ -30,7 +30,7 @@ async fn working(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, Cancell
     Ok(handle)
 }
 
-/// The workflow can be cancelled: it cleans up and ends CANCELED.
+/// Cancels the workflow, and checks that it cleans up and ends CANCELED.
 async fn can_be_cancelled(
     handle: &WorkflowHandle<Client, CancellationWorkflow>,
 ) -> anyhow::Result<()> {
@@ -47,8 +47,8 @@ async fn can_be_cancelled(
     Ok(())
 }
 
-/// A paused activity stops with a failure that is retried later, not with "cancelled", which the server
-/// would refuse. So its workflow can be cancelled.
+/// A paused activity stops with a retryable failure. The server would refuse the answer that it was
+/// cancelled, and then its workflow could not be cancelled.
 #[tokio::test]
 async fn a_paused_activity_can_be_cancelled() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -80,7 +80,7 @@ async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
     .await
 }
 
-/// A cancellation that comes before the activity has heard of the pause ends it as cancelled.
+/// If a cancellation arrives before the activity has learned about a pause, the activity ends as cancelled.
 #[tokio::test]
 async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -91,7 +91,7 @@ async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
     .await
 }
 
-/// A reset activity stops, and begins at its first step in another attempt.
+/// A reset activity stops, and its next attempt begins at the first step.
 #[tokio::test]
 async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -112,8 +112,8 @@ async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
     .await
 }
 
-/// A worker that shuts down stops the activity after its grace period, without waiting for a heartbeat
-/// timeout, and the next worker goes on with it.
+/// A worker that shuts down stops the activity after its grace period, and reports that. The next worker
+/// goes on with the activity without waiting for a heartbeat timeout.
 #[tokio::test]
 async fn a_worker_hands_over() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -140,7 +140,7 @@ async fn a_worker_hands_over() -> anyhow::Result<()> {
     .await
 }
 
-/// Other options disturb nothing: the same attempt works on.
+/// Changed options do not stop the running attempt.
 #[tokio::test]
 async fn changed_options_stop_nothing() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

@@ -1,9 +1,10 @@
-//! The real worker binary, killed while it works.
+//! The real worker binary, killed or shut down while its activity works.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use cancellation::workflows::CancellationWorkflow;
+use shared::STOPPED;
 use temporalio_client::errors::WorkflowGetResultError;
 use testing::{
     TestEnv, activity_types, address, forget_cache,
@@ -72,8 +73,8 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Its worker dies before the activity has heard of the cancellation: no other attempt, but the end is
-/// the same.
+/// The worker is killed before its activity learns about the cancellation. The activity has no further
+/// attempt, and the workflow still cleans up and ends CANCELED.
 #[tokio::test]
 async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -101,8 +102,9 @@ async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGTERM while the activity works: the worker cancels it after the grace period, reports that and
-/// ends, and another worker runs the activity at once. The workflow itself is not cancelled.
+/// SIGTERM while the activity works. After the grace period the worker cancels the activity, reports that, and
+/// ends with status 0. Another worker runs the next attempt without waiting for a timeout. The workflow
+/// itself is not cancelled.
 #[tokio::test]
 async fn a_worker_shuts_down_while_it_works() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -111,6 +113,12 @@ async fn a_worker_shuts_down_while_it_works() -> anyhow::Result<()> {
         .start_workflow(CancellationWorkflow::run, ().into(), env.start_options())
         .await?;
     let _second = handed_over(&handle, [worker(&env)?, worker(&env)?]).await?;
+    let again = until_pending(&handle, |activity| activity.attempt == 2).await?;
+    let reported = again.last_failure.unwrap_or_default();
+    let kind = reported
+        .maybe_application_failure()
+        .map(|info| info.r#type.as_str());
+    assert_eq!(kind, Some(STOPPED), "{reported:?}");
     assert_eq!(activity_types(&handle).await?, ["never_complete_activity"]);
     handle.terminate(Default::default()).await?;
     Ok(())

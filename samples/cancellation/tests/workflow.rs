@@ -25,7 +25,7 @@ async fn start(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, Cancellat
     env.start_json("CancellationWorkflow", &[]).await
 }
 
-/// The activity is asked to stop and stops, cleanup completes, the workflow ends CANCELED.
+/// The activity is cancelled and stops, cleanup completes, and the workflow ends CANCELED.
 #[tokio::test]
 async fn stops_cleans_up_and_ends_cancelled() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -58,7 +58,7 @@ async fn stops_cleans_up_and_ends_cancelled() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before it has begun to work, it cleans up all the same.
+/// A workflow that is cancelled before a worker has seen it also cleans up.
 #[tokio::test]
 async fn ends_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -68,7 +68,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Terminated, it is not asked: no cleanup.
+/// A terminated workflow does not clean up.
 #[tokio::test]
 async fn termination_skips_cleanup() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -93,8 +93,8 @@ async fn termination_skips_cleanup() -> anyhow::Result<()> {
     .await
 }
 
-/// Stands in for the sample's activities: the work fails at once, and cleanup takes until it is
-/// told to go on.
+/// A mock of the sample's activities: the work fails at once, and cleanup waits until the test lets it go
+/// on.
 pub struct SlowCleanup {
     go_on: Arc<Notify>,
 }
@@ -116,7 +116,7 @@ impl SlowCleanup {
     }
 }
 
-/// Work that fails is cleaned up after too; a cancellation that comes meanwhile does not stop that.
+/// Cleanup also runs after work that fails, and a cancellation during the cleanup does not stop it.
 #[tokio::test]
 async fn cancelled_during_cleanup() -> anyhow::Result<()> {
     let go_on = Arc::new(Notify::new());
@@ -152,15 +152,15 @@ async fn cancelled_during_cleanup() -> anyhow::Result<()> {
     .await
 }
 
-/// Runs the workflow's side alone, so that a test can work on the activity itself.
+/// The workflow without its activities, so that the test can answer for the activity.
 fn workflow_only(task_queue: &str) -> anyhow::Result<WorkerOptions> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<CancellationWorkflow>()?
         .build())
 }
 
-/// The heartbeat details are a map, as another version or a worker in another language may send it. The
-/// next attempt begins at its first step instead of failing, it and all after it.
+/// Heartbeat details that do not decode, here a map from another version of the activity or from another
+/// language. The next attempt begins at its first step. If it failed, all attempts after it would fail, too.
 #[tokio::test]
 async fn heartbeat_details_that_do_not_decode() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -184,7 +184,7 @@ async fn heartbeat_details_that_do_not_decode() -> anyhow::Result<()> {
     .await
 }
 
-/// An argument where none is taken fails the workflow at once.
+/// An argument where none belongs fails the workflow at once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

@@ -1,8 +1,8 @@
-//! Starts the workflow, waits until it works, cancels it, and looks how it ended.
+//! Starts the workflow, waits until it works, cancels it, and checks how it ended.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a starter may look again after a while"
+    reason = "a starter may sleep between two polls"
 )]
 
 use anyhow::bail;
@@ -21,7 +21,7 @@ use temporalio_common::{
 /// Starts `CancellationWorkflow`, cancels it, and prints how it ended.
 #[derive(Parser)]
 struct Args {
-    /// Terminate it instead: it is not asked, and cleans nothing up
+    /// Terminate the workflow instead of cancelling it, so that it cannot clean up
     #[arg(long)]
     terminate: bool,
 
@@ -46,7 +46,7 @@ async fn main() -> MainResult {
         handle.terminate(Default::default()).await?;
         "TERMINATED"
     } else {
-        // Only a request: the workflow decides when it is done, and how.
+        // This is only a request: the workflow decides when and how it ends.
         handle.cancel(Default::default()).await?;
         "CANCELED"
     };
@@ -66,7 +66,7 @@ async fn main() -> MainResult {
     Ok(print_result(ended)?)
 }
 
-/// Waits until the activity has told that it works: to cancel before that would show less.
+/// Waits for the first heartbeat of the activity, so that the cancellation meets running work.
 async fn wait_for_heartbeat<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<()> {
@@ -86,7 +86,7 @@ async fn wait_for_heartbeat<W: HasWorkflowDefinition>(
     }
 }
 
-/// The activities that the workflow has scheduled.
+/// Returns the types of the activities that the workflow has scheduled.
 async fn activities<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Vec<String>> {
