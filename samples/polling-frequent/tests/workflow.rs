@@ -2,7 +2,7 @@
 
 use polled_service::PolledService;
 use polling_frequent::{
-    activities::{ComposeGreetingInput, GreetingActivities},
+    activities::{ComposeGreetingInput, GreetingActivities, POLL_INTERVAL, REQUEST_TIMEOUT},
     worker_options,
     workflows::GreetingWorkflow,
 };
@@ -47,6 +47,7 @@ async fn greets_in_one_attempt() -> anyhow::Result<()> {
                         let seconds = |seconds| Duration::from_secs(seconds).try_into().ok();
                         assert_eq!(scheduled.start_to_close_timeout, seconds(60));
                         assert_eq!(scheduled.heartbeat_timeout, seconds(2));
+                        assert!(REQUEST_TIMEOUT + POLL_INTERVAL < Duration::from_secs(2));
                     }
                     Some(Attributes::ActivityTaskStartedEventAttributes(started)) => {
                         assert_eq!(started.attempt, 1);
@@ -114,6 +115,25 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
             let greeting = handle.get_result(Default::default()).await?;
             assert_eq!(greeting, "Hello, World!");
             assert_eq!(service.requests(), 1);
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// A service that accepts a request and does not answer fails the attempt, before the server takes the worker
+/// for dead because of the missing heartbeat.
+#[tokio::test]
+async fn a_service_that_hangs_is_no_dead_worker() -> anyhow::Result<()> {
+    let mute = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/greetings", mute.local_addr()?).parse()?;
+    with_worker(
+        |queue| worker_options(queue, url),
+        async |env| {
+            let handle = start(&env, "World").await?;
+            let failed = until_pending(&handle, |activity| activity.last_failure.is_some());
+            let failure = failed.await?.last_failure.unwrap_or_default();
+            assert!(failure.message.ends_with("does not answer"), "{failure:?}");
             Ok(())
         },
     )

@@ -2,7 +2,7 @@
 
 use polled_service::PolledService;
 use polling_infrequent::{
-    activities::{ComposeGreetingInput, GreetingActivities},
+    activities::{ComposeGreetingInput, GreetingActivities, REQUEST_TIMEOUT},
     worker_options,
     workflows::GreetingWorkflow,
 };
@@ -115,6 +115,7 @@ async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
                 assert_eq!(policy.maximum_attempts(), 0);
                 let start_to_close = Duration::from_secs(2).try_into().ok();
                 assert_eq!(scheduled.start_to_close_timeout, start_to_close);
+                assert!(REQUEST_TIMEOUT < Duration::from_secs(2));
                 handle.terminate(Default::default()).await?;
             }
             Ok(())

@@ -4,7 +4,7 @@ use anyhow::bail;
 use futures::TryStreamExt;
 use polled_service::PolledService;
 use polling_periodic::{
-    activities::{ComposeGreetingInput, GreetingActivities},
+    activities::{ComposeGreetingInput, GreetingActivities, REQUEST_TIMEOUT},
     worker_options,
     workflows::{GreetingWorkflow, PollGreetingWorkflow},
 };
@@ -68,6 +68,12 @@ async fn greets_in_two_runs() -> anyhow::Result<()> {
                         assert!(!started.continued_execution_run_id.is_empty());
                         // One id in both runs.
                         assert_eq!(ids, [started.first_execution_run_id]);
+                    }
+                    Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) => {
+                        let attempt = Duration::from_secs(2);
+                        let start_to_close = attempt.try_into().ok();
+                        assert_eq!(scheduled.start_to_close_timeout, start_to_close);
+                        assert!(REQUEST_TIMEOUT < attempt);
                     }
                     Some(Attributes::TimerStartedEventAttributes(started)) => {
                         let second = Duration::from_secs(1).try_into().ok();
