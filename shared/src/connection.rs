@@ -20,8 +20,9 @@ use temporalio_client::{
 };
 use temporalio_common::data_converters::DataConverter;
 
-/// The longest that [`ConnectionArgs::connect`] takes. The SDK has no limit of its own: a host
-/// that drops packets, or a peer that accepts and says nothing, would hold it for ever.
+/// The longest that [`ConnectionArgs::connect`] takes. The SDK's own `connect_timeout` is off by default, so a
+/// host that drops packets would hold it forever. And a peer that accepts and says nothing holds it even with
+/// that timeout.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 const DEFAULT_ADDRESS: &str = "localhost:7233";

@@ -45,8 +45,8 @@ pub const TOO_LARGE: &str = "TooLarge";
 
 /// Interceptors that fail an activity or a workflow that produces more than the server accepts.
 ///
-/// Without them, the SDK retries such an activity forever, and fails the workflow task of such a
-/// workflow forever. With them, a result above [`MAX_RESULT`] and an outgoing
+/// Without them, the SDK fails such an activity with the type `PayloadsTooLarge`, and retries it unless the
+/// retry policy names that type. It fails the workflow task of such a workflow forever. With them, a result above [`MAX_RESULT`] and an outgoing
 /// [`Input`](crate::Input) above [`MAX_INPUT`] become a non-retryable failure of type
 /// [`TOO_LARGE`]. A failure whose text is longer than [`MAX_ERROR`] keeps its type, but its text is
 /// shortened and its details are dropped.

@@ -1,6 +1,7 @@
 //! The integration tests of this crate, linked into one binary. `logs` has one of its own, because it
 //! installs a log subscriber; `repository` is about the samples, the scripts and the documents.
 
+pub mod claims;
 pub mod init;
 pub mod input;
 pub mod shutdown;

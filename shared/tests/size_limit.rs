@@ -28,7 +28,7 @@ use temporalio_sdk::{
     SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{TestEnv, activity_types, bad_input, event_types, root, with_worker};
+use testing::{TestEnv, activity_types, bad_input, event_types, with_worker};
 
 /// The largest argument that the server itself accepts, give or take its metadata.
 const NEARLY_2_MIB: usize = (2 << 20) - 200;
@@ -287,27 +287,6 @@ where
         env.work(worker_options, body(codec, env.clone()))
             .await
             .context(codec)?;
-    }
-    Ok(())
-}
-
-/// Every worker has the interceptors.
-#[test]
-fn every_sample_has_the_limit() -> anyhow::Result<()> {
-    let samples = std::fs::read_dir(root().join("samples"))?;
-    for sample in samples {
-        let file = sample?.path().join("src/lib.rs");
-        let code = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        for registered in [
-            ".activity_inbound_interceptor(SizeLimit)",
-            ".workflow_interceptor(SizeLimit::in_workflows())",
-        ] {
-            ensure!(
-                code.contains(registered),
-                "{} has no {registered}",
-                file.display()
-            );
-        }
     }
     Ok(())
 }

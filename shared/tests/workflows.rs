@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples");
+
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -21,24 +23,55 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every file under a sample's `src` that has workflows in it, with its text.
-fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
+/// Every Rust file under a sample's `src`, with its text.
+fn sources() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
-    for sample in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../samples"))? {
+    for sample in fs::read_dir(SAMPLES)? {
         let folder = sample?.path().join("src");
         if folder.is_dir() {
             rust_files(&folder, &mut files)?;
         }
     }
-    let mut workflows = Vec::new();
-    for file in files {
+    let texts = files.into_iter().map(|file| {
         let text = fs::read_to_string(&file)?;
-        if text.contains("#[workflow_methods") {
-            workflows.push((file, text));
-        }
-    }
+        Ok((file, text))
+    });
+    texts.collect()
+}
+
+/// Every file under a sample's `src` that has workflows in it, with its text.
+fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut workflows = sources()?;
+    workflows.retain(|(_, text)| text.contains("#[workflow_methods"));
     ensure!(!workflows.is_empty(), "no sample has a workflow");
     Ok(workflows)
+}
+
+/// Every worker of a sample says whose its log lines are, is silent while it replays, and refuses what is too
+/// large for the server: it has both interceptors, around activities and around workflows.
+#[test]
+fn every_worker_has_the_interceptors() -> anyhow::Result<()> {
+    let mut workers = 0;
+    for (file, text) in sources()? {
+        let file = file.display();
+        for (at, _) in text.match_indices("WorkerOptions::new(") {
+            let options = &text[at..];
+            // The function ends with the options.
+            let options = options.split("\n}\n").next().unwrap_or_default();
+            for registered in [
+                ".activity_inbound_interceptor(LogFields)",
+                ".workflow_interceptor(LogFields::in_workflows())",
+                ".activity_inbound_interceptor(SizeLimit)",
+                ".workflow_interceptor(SizeLimit::in_workflows())",
+            ] {
+                assert!(options.contains(registered), "{file} has no {registered}");
+            }
+            workers += 1;
+        }
+    }
+    let samples = fs::read_dir(SAMPLES)?.count();
+    assert!(workers >= samples, "{workers} workers in {samples} samples");
+    Ok(())
 }
 
 /// A local activity's start-to-close timeout comes with `timer_backoff_threshold(Duration::ZERO)`, and a

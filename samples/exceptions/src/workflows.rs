@@ -13,7 +13,9 @@ fn retry_policy() -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .backoff_coefficient(2.0)
-        // Without a maximum an activity is retried for ever, and the workflow never hears of it.
+        // Without a limit, an activity is retried forever, and the workflow never learns about it. Attempts
+        // that are lost with their worker count too. Where that matters, limit the time instead, with the
+        // activity's `schedule_to_close_timeout`.
         .maximum_attempts(3)
         // By the type that the failure was given; an error by `?` has none and never matches.
         .non_retryable_error_types(vec!["DataRejected".to_owned()])

@@ -53,6 +53,8 @@ impl CheckoutWorkflow {
             .await
             .or_cancelled(ctx)?;
 
+        // Three attempts keep the trace short. In production, limit the time of a payment instead
+        // (`schedule_to_close_timeout`), because attempts that are lost with their worker count too.
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(100))
             .maximum_attempts(3)

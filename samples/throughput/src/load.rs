@@ -12,7 +12,8 @@ use temporalio_client::{Client, WorkflowHandle, WorkflowStartOptions};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-/// Nothing that is left behind stays open for longer.
+/// A limit for workflows that a stopped load leaves behind. They have nothing to clean up; Temporal recommends
+/// against workflow timeouts for workflows that do.
 const EXECUTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// When the next workflow is started.
