@@ -68,16 +68,18 @@ impl Scrape {
         Ok(Self(lines.map(series).collect::<anyhow::Result<_>>()?))
     }
 
-    /// The value of a series, written as on the page; 0 if it is not there.
-    pub fn get(&self, series: &str) -> f64 {
+    /// Returns the value of a series, written as on the page, or `None` if it is not there.
+    pub fn get(&self, series: &str) -> Option<f64> {
         let found = self.0.iter().find(|(name, _)| name == series);
-        found.map_or(0.0, |(_, value)| *value)
+        found.map(|(_, value)| *value)
     }
 
-    /// The values of all series of a metric together.
-    pub fn sum(&self, metric: &str) -> f64 {
+    /// Returns the sum of all series of a metric, or `None` if there are none.
+    pub fn sum(&self, metric: &str) -> Option<f64> {
         let series = self.0.iter().filter(|(series, _)| name(series) == metric);
-        series.map(|(_, value)| value).sum()
+        series
+            .map(|(_, value)| *value)
+            .reduce(|sum, value| sum + value)
     }
 
     /// All series, written as on the page.
@@ -133,6 +135,20 @@ impl fmt::Display for Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A series that is not there is not one with the value 0.
+    #[test]
+    fn absent_is_not_zero() -> anyhow::Result<()> {
+        let page =
+            Scrape::parse("orders_total{channel=\"web\"} 0\norders_total{channel=\"shop\"} 4\n")?;
+        assert_eq!(page.get("orders_total{channel=\"web\"}"), Some(0.0));
+        assert_eq!(page.get("orders_total{channel=\"phone\"}"), None);
+        assert_eq!(
+            (page.sum("orders_total"), page.sum("orders")),
+            (Some(4.0), None)
+        );
+        Ok(())
+    }
 
     /// Buckets hold those below them, the table does not; what has not changed is left out.
     #[test]

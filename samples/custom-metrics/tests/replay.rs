@@ -19,6 +19,6 @@ async fn histories_replay() -> anyhow::Result<()> {
         .build();
     replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await?;
     let scrape = Scrape::read(metrics.address()).await?;
-    assert_eq!(scrape.get("orders_total{channel=\"web\"}"), 0.0);
+    assert_eq!(scrape.get("orders_total{channel=\"web\"}"), Some(0.0));
     Ok(())
 }
