@@ -18,20 +18,3 @@ impl ThroughputActivities {
         Ok(payload.valid()?)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use temporalio_sdk::testing::ActivityEnvironment;
-
-    /// The activity alone, with neither server nor worker.
-    #[tokio::test]
-    async fn echoes() -> anyhow::Result<()> {
-        let env = ActivityEnvironment::builder().build();
-        let echoed = env
-            .run(ThroughputActivities::echo, "payload".into())
-            .await?;
-        assert_eq!(echoed, "payload");
-        Ok(())
-    }
-}

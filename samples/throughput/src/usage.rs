@@ -78,7 +78,7 @@ impl Meter {
             if let Some((pid, at)) = process(&poller.identity)
                 && Some(at) == host.as_deref()
             {
-                meter.processes.push(pid);
+                meter.processes.push(Pid::from_u32(pid));
             }
         }
         // The server lists for minutes who polls no more.
@@ -134,26 +134,9 @@ impl Meter {
     }
 }
 
-/// Reads process and host from a worker's default identity.
-fn process(identity: &str) -> Option<(Pid, &str)> {
+/// Returns the process id and the host from a worker's default identity, or `None` from any other.
+pub fn process(identity: &str) -> Option<(u32, &str)> {
     // In Go, an `@` and sometimes the task queue follow the host.
     let mut parts = identity.split('@');
     Some((parts.next()?.parse().ok()?, parts.next()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The default identities of the SDKs lead to their processes; identities chosen by users do not.
-    #[test]
-    fn reads_identities() {
-        let found = Some((Pid::from_u32(42), "host"));
-        for identity in ["42@host", "42@host@", "42@host@task-queue"] {
-            assert_eq!(process(identity), found, "{identity}");
-        }
-        for identity in ["", "42", "host", "me@host", "@host"] {
-            assert_eq!(process(identity), None, "{identity}");
-        }
-    }
 }

@@ -2,10 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use shared::describe;
 use std::{
+    pin::pin,
     process::{Output, Stdio},
     time::Duration,
 };
@@ -14,15 +15,23 @@ use temporalio_common::protos::temporal::api::enums::v1::EventType::{
     self, ActivityTaskScheduled, MarkerRecorded, StartChildWorkflowExecutionInitiated,
     WorkflowExecutionSignaled,
 };
+use temporalio_sdk::testing::ActivityEnvironment;
 use testing::{TestEnv, address, bad_input, event_types, until, with_worker};
 use throughput::{
+    activities::ThroughputActivities,
     encryption::Encryption,
     load::{Load, Pace, payload},
-    usage::Meter,
+    usage::{Meter, process},
     worker_options,
     workflows::{EchoWorkflow, Plan, Shape, ThroughputWorkflow},
 };
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
+
+/// How long something may take that takes less than a second.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn load(shape: Shape, workflows: u32, pace: Pace) -> Load {
     Load {
@@ -86,38 +95,70 @@ async fn closed_loop() -> anyhow::Result<()> {
     .await
 }
 
-/// The rate is held although each workflow takes longer than the pause between two.
+/// An open loop starts its workflows at the given rate, although none of those before has ended.
 #[tokio::test]
 async fn open_loop() -> anyhow::Result<()> {
-    with_worker(worker_options, async |env| {
-        let outcome = load(Shape::Local, 40, Pace::Rate(40.0))
-            .run(&env.client, &env.task_queue, &env.task_queue, || ())
-            .await?;
-        assert!(outcome.seconds >= 39.0 / 40.0, "{outcome:?}");
+    let env = TestEnv::new().await?;
+    let load = load(Shape::Local, 20, Pace::Rate(40.0));
+    let mut running = pin!(load.run(&env.client, &env.task_queue, &env.task_queue, || ()));
+    let last = format!("{}-19", env.task_queue);
+    let last = env.client.get_workflow_handle::<ThroughputWorkflow>(last);
+    let all_started = async {
+        while last.describe(Default::default()).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // There is no worker yet, so no workflow can end.
+    tokio::select! {
+        ended = &mut running => bail!("ended without a worker: {ended:?}"),
+        started = timeout(PATIENCE, all_started) => started.context("not all are started")?,
+    }
+    env.work(worker_options, async {
+        let outcome = running.await?;
+        assert!(outcome.seconds >= 19.0 / 40.0, "{outcome:?}");
         Ok(())
     })
     .await
 }
 
-/// What a starter that has fallen behind does not start in time counts as waiting.
+/// A latency begins when its workflow was due: if the starter falls behind, the delay counts.
 #[tokio::test]
 async fn omits_no_wait() -> anyhow::Result<()> {
-    let env = TestEnv::new().await?;
-    let late = Duration::from_millis(500);
-    let load = load(Shape::Local, 20, Pace::Rate(1_000.0));
-    // No worker for the first half second, so all of them wait for so long.
-    let running = load.run(&env.client, &env.task_queue, &env.task_queue, || ());
-    let mut running = std::pin::pin!(running);
-    assert!(
-        tokio::time::timeout(late, &mut running).await.is_err(),
-        "nobody works on it"
-    );
-    env.work(worker_options, async {
+    with_worker(worker_options, async |env| {
+        let late = Duration::from_millis(1500);
+        // All of them are due within 20 ms.
+        let load = load(Shape::Local, 20, Pace::Rate(1_000.0));
+        let mut running = pin!(load.run(&env.client, &env.task_queue, &env.task_queue, || ()));
+        // It begins, and then gets no time at all, as on an overloaded machine.
+        let begun = timeout(Duration::ZERO, &mut running).await;
+        assert!(begun.is_err(), "{begun:?}");
+        sleep(late).await;
         let outcome = running.await?;
-        assert!(outcome.latency_ms.p50 >= 480.0, "{outcome:?}");
+        assert!(outcome.latency_ms.p50 >= 1480.0, "{outcome:?}");
         Ok(())
     })
     .await
+}
+
+/// The activity alone, with neither server nor worker.
+#[tokio::test]
+async fn echoes() -> anyhow::Result<()> {
+    let env = ActivityEnvironment::builder().build();
+    let payload = "payload".to_owned();
+    let echoed = env.run(ThroughputActivities::echo, payload.into()).await?;
+    assert_eq!(echoed, "payload");
+    Ok(())
+}
+
+/// The default identities of the SDKs lead to their processes; identities chosen by users do not.
+#[test]
+fn reads_identities() {
+    for identity in ["42@host", "42@host@", "42@host@task-queue"] {
+        assert_eq!(process(identity), Some((42, "host")), "{identity}");
+    }
+    for identity in ["", "42", "host", "me@host", "@host"] {
+        assert_eq!(process(identity), None, "{identity}");
+    }
 }
 
 /// Worker and starter that both encrypt understand each other.
@@ -322,7 +363,7 @@ async fn output_of(
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    Ok(tokio::time::timeout(Duration::from_secs(20), output).await??)
+    Ok(timeout(PATIENCE, output).await??)
 }
 
 /// The last line on stdout is the outcome, with what this process, the worker, has used.

@@ -1,7 +1,11 @@
 //! The SDK is compiled once, for binaries and tests alike.
 
 use anyhow::{Context, ensure};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 use testing::{outside, root};
 
 /// The features of each dependency; more than one set where build scripts have their own.
@@ -29,6 +33,34 @@ fn features(edges: &str) -> anyhow::Result<Features> {
         all.entry(name.to_owned()).or_default().insert(features);
     }
     Ok(all)
+}
+
+/// A sample has at most two test binaries, because each one takes seconds to link and about 100 MB on disk.
+#[test]
+fn samples_have_at_most_two_test_binaries() -> anyhow::Result<()> {
+    let mut metadata = outside("cargo");
+    metadata
+        .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])
+        .current_dir(root());
+    let output = metadata.output().context("cannot run cargo metadata")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let samples = root().join("samples").canonicalize()?;
+    let samples: Vec<_> = packages
+        .iter()
+        .filter(|package| {
+            let manifest = package["manifest_path"].as_str().unwrap_or_default();
+            Path::new(manifest).starts_with(&samples)
+        })
+        .collect();
+    ensure!(!samples.is_empty(), "there are no samples");
+    for sample in samples {
+        let targets = sample["targets"].as_array().context("no targets")?;
+        let tested = targets.iter().filter(|target| target["test"] == true);
+        let names: Vec<_> = tested.map(|target| &target["name"]).collect();
+        ensure!(names.len() <= 2, "{} has more: {names:?}", sample["name"]);
+    }
+    Ok(())
 }
 
 /// A development dependency that adds a feature to something the binaries have too would compile
