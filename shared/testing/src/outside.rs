@@ -30,11 +30,15 @@ pub fn outside(program: &str) -> Command {
     command
 }
 
-/// Builds the binaries of the workspace, unless they are up to date, and returns their folder.
+/// Builds the binaries of the workspace, unless they are up to date, and returns their folder. `make test`
+/// has just built them, and names the folder in `TEST_BINARIES`.
 ///
 /// # Errors
 /// If one does not build.
 pub fn binaries() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("TEST_BINARIES").filter(|folder| !folder.is_empty()) {
+        return Ok(folder.into());
+    }
     let mut build = outside("cargo");
     build.args(["build", "--workspace", "--bins", "--quiet"]);
     let status = build.current_dir(root()).status();

@@ -11,10 +11,15 @@ mod scripts;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Two runs of one sample at once would write to one log, and the tests choose free ports.
-static ALONE: Mutex<()> = Mutex::new(());
+/// The copy of the repository in which `scripts` runs `make`: two runs of one sample at once would write to
+/// one log.
+static CHECKOUT: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+/// The port of the mtls gateway, ten above that of the test server.
+static GATEWAY: Mutex<()> = Mutex::new(());
+
+/// Keeps what is behind the mutex to one test at a time.
+fn alone(what: &'static Mutex<()>) -> MutexGuard<'static, ()> {
     // A test that failed leaves nothing behind that the next one needs.
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

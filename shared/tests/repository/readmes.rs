@@ -7,7 +7,7 @@
 
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
-use crate::alone;
+use crate::{GATEWAY, alone};
 use anyhow::{Context, bail, ensure};
 use regex::Regex;
 use std::{
@@ -118,7 +118,7 @@ fn matches(expected: &[String], actual: &[String]) -> bool {
     }
 }
 
-fn run(step: &Step, address: &str) -> anyhow::Result<()> {
+fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
     let interrupted = step.expected.last().is_some_and(|line| line == "^C");
     let expected = &step.expected[..step.expected.len() - usize::from(interrupted)];
     let mut command = outside("sh");
@@ -126,6 +126,8 @@ fn run(step: &Step, address: &str) -> anyhow::Result<()> {
         .args(["-c", &format!("exec 2>&1; {}", step.command)])
         .current_dir(root())
         .env("TEMPORAL_ADDRESS", address)
+        // Without cargo before each binary. `scripts` tests that `make` builds them.
+        .env("SAMPLE_BINARIES", binaries)
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -183,12 +185,12 @@ fn run(step: &Step, address: &str) -> anyhow::Result<()> {
 }
 
 /// Runs all commands of one README, in their order.
-fn check(readme: &Path, address: &str) -> anyhow::Result<()> {
+fn check(readme: &Path, address: &str, binaries: &Path) -> anyhow::Result<()> {
     let markdown = std::fs::read_to_string(readme)?;
     let steps = steps(&markdown);
     ensure!(!steps.is_empty(), "{} shows no command", readme.display());
     for step in &steps {
-        run(step, address).with_context(|| format!("{}", readme.display()))?;
+        run(step, address, binaries).with_context(|| format!("{}", readme.display()))?;
     }
     Ok(())
 }
@@ -196,8 +198,9 @@ fn check(readme: &Path, address: &str) -> anyhow::Result<()> {
 /// Commands print what the READMEs say that they print.
 #[test]
 fn commands_print_what_is_documented() -> anyhow::Result<()> {
-    let _alone = alone();
-    binaries()?;
+    // A sample whose gateway has a fixed port runs in `scripts` too.
+    let _alone = alone(&GATEWAY);
+    let binaries = binaries()?;
     let address = testing::address()?;
     let mut readmes = vec![root().join("README.md")];
     for pattern in patterns()? {
@@ -211,7 +214,7 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
                 loop {
                     let next = queue.lock().expect("no panic").next();
                     let Some(readme) = next else { return };
-                    if let Err(error) = check(&readme, address) {
+                    if let Err(error) = check(&readme, address, &binaries) {
                         failures
                             .lock()
                             .expect("no panic")

@@ -1,7 +1,7 @@
 //! `shared/scripts`, by way of `make`: what they start, what they refuse, what they leave behind. All of
 //! it in a checkout whose path has every character that a shell, make, JSON or a URL could misread.
 
-use crate::alone;
+use crate::{CHECKOUT, GATEWAY, alone};
 use anyhow::{Context, anyhow, ensure};
 use shared::SHUTDOWN_LIMIT;
 use std::{
@@ -28,14 +28,14 @@ const FOLDER: &str = r#"my it's "a" $HOME #1? é"#;
 /// A copy of this repository in that folder. It builds into the target directory of the original, where
 /// everything is built already: cargo sees that nothing is newer.
 fn checkout() -> anyhow::Result<&'static Path> {
-    static CHECKOUT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let made = CHECKOUT.get_or_init(|| make_checkout().map_err(|error| format!("{error:#}")));
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| make_checkout("scripts").map_err(|error| format!("{error:#}")));
     made.as_deref()
         .map_err(|error| anyhow!("no checkout: {error}"))
 }
 
-fn make_checkout() -> anyhow::Result<PathBuf> {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scripts");
+fn make_checkout(parent: &str) -> anyhow::Result<PathBuf> {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join(parent);
     let checkout = parent.join(FOLDER);
     if parent.exists() {
         fs::remove_dir_all(&parent)?;
@@ -118,8 +118,9 @@ impl Drop for Cleanup {
     }
 }
 
-/// A server of the original repository, frozen until this is dropped, which ends it.
+/// A server of another checkout, frozen until this is dropped, which ends it.
 struct Frozen<'a> {
+    checkout: &'a Path,
     address: &'a str,
     pid: String,
 }
@@ -136,17 +137,17 @@ impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // What is frozen takes no other signal.
         let _ = self.signal("CONT");
-        let _ = original("server", &["clean"], self.address).status();
+        let _ = script_of(self.checkout, "server", &["clean"], self.address).status();
     }
 }
 
-/// A script of the original repository, whose logs no other test here writes.
-fn original(script: &str, arguments: &[&str], address: &str) -> Command {
+/// A script of a checkout.
+fn script_of(checkout: &Path, script: &str, arguments: &[&str], address: &str) -> Command {
     let mut command = outside(&format!("shared/scripts/{script}"));
     command
         .args(arguments)
         .env("TEMPORAL_ADDRESS", address)
-        .current_dir(root())
+        .current_dir(checkout)
         .stderr(Stdio::null());
     command
 }
@@ -154,7 +155,7 @@ fn original(script: &str, arguments: &[&str], address: &str) -> Command {
 /// Started twice it is started once; killed, it is started again; and it keeps what it holds.
 #[test]
 fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let port = free_ports()?.0.local_addr()?.port();
     let address = format!("localhost:{port}");
     let _cleanup = Cleanup(address.clone());
@@ -192,7 +193,7 @@ fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
 /// they held; with another machine's address both leave them alone.
 #[test]
 fn every_server_stops() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let state = checkout()?.join(".temporal");
     let held = || -> anyhow::Result<usize> {
         let mut held = 0;
@@ -224,7 +225,7 @@ fn every_server_stops() -> anyhow::Result<()> {
 /// elsewhere in their place. A server that answers at one of them is used.
 #[test]
 fn the_server_is_where_it_was_asked_for() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let port = free_ports()?.0.local_addr()?.port();
     for host in ["[::1]", "127.0.0.2", "0.0.0.0", "[::]"] {
         let address = format!("{host}:{port}");
@@ -280,7 +281,7 @@ fn forward(listener: TcpListener, target: &'static str) {
 /// A port that somebody else has, a port for the Web UI that is taken, an address without a port.
 #[test]
 fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let mute = TcpListener::bind("127.0.0.1:0")?;
     let address = mute.local_addr()?.to_string();
     let (ok, said) = make(&["server"], &[("TEMPORAL_ADDRESS", &address)])?;
@@ -311,7 +312,7 @@ fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
 /// An unknown pattern, a worker that cannot connect, an `execute` without a type: one clear line.
 #[test]
 fn a_run_says_why_it_fails() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let at = ("TEMPORAL_ADDRESS", address);
     let (ok, said) = make(&["run-nope"], &[at])?;
@@ -342,7 +343,7 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
 /// Input arrives as it was typed, whatever make or a shell would read into it.
 #[test]
 fn input_arrives_as_typed() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let name = r#"$USER's $(pwd) `id` $$ "quoted" \ é"#;
     let input = format!("INPUT={}", serde_json::to_string(name)?);
     let at = [("TEMPORAL_ADDRESS", testing::address()?)];
@@ -356,15 +357,16 @@ fn input_arrives_as_typed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `make test` finds the tests in cargo's messages, and runs each in the folder of its package. The cargo here
-/// has two, one of which runs alone.
+/// `make test` finds the tests in cargo's messages, and runs each in the folder of its package. One that
+/// hangs is killed with the processes that it has started, and fails. The cargo here has two tests.
 #[test]
 fn the_tests_are_found() -> anyhow::Result<()> {
-    let folder = checkout()?.join("shared");
-    let programs = checkout()?.join("programs");
+    let checkout = checkout()?;
+    let folder = checkout.join("shared");
+    let programs = checkout.join("programs");
     fs::create_dir_all(&programs)?;
     let mut messages = String::new();
-    for name in ["input", "scripts"] {
+    for name in ["input", "other"] {
         let test = programs.join(format!("{name}-0123"));
         script(&test, "pwd")?;
         // As text, because cargo's order is not that of the alphabet.
@@ -378,19 +380,31 @@ fn the_tests_are_found() -> anyhow::Result<()> {
     fs::write(programs.join("messages"), messages)?;
     let cargo = r#"case "$*" in *--no-run*) cat "${0%/*}/messages" ;; esac"#;
     script(&programs.join("cargo"), cargo)?;
-    let output = outside("shared/scripts/test")
-        .env(
-            "PATH",
-            format!("{}:{}", programs.display(), std::env::var("PATH")?),
-        )
-        .current_dir(checkout()?)
-        .output()?;
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH")?);
+    let test = || -> std::io::Result<Output> {
+        let mut test = outside("shared/scripts/test");
+        test.env("PATH", &path)
+            // Where it writes down how long each took.
+            .env("CARGO_TARGET_DIR", &programs)
+            .env("TEST_LIMIT", "2");
+        test.current_dir(checkout).output()
+    };
+    let output = test()?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    for name in ["input", "scripts"] {
+    for name in ["input", "other"] {
         let ran = format!("Running shared, {name}\n{}\n", folder.display());
         ensure!(printed.contains(&ran), "not {ran}: {output:?}");
     }
     ensure!(output.status.success(), "{output:?}");
+
+    script(&programs.join("input-0123"), "echo begun; sleep 600")?;
+    let output = test()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let killed = "Running shared, input\nbegun\nError: killed, it took longer than 2 s\n";
+    ensure!(printed.contains(killed), "not {killed}: {output:?}");
+    let failed = "Error: failed: shared, input\n";
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(!output.status.success() && said.ends_with(failed), "{said}");
     Ok(())
 }
 
@@ -404,7 +418,7 @@ fn script(file: &Path, text: &str) -> anyhow::Result<()> {
 /// build takes minutes.
 #[test]
 fn a_release_run_is_one() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let (path, cargo) = (std::env::var("PATH")?, env!("CARGO"));
     let folder = std::env::temp_dir().join(format!("cargo-{}", Uuid::new_v4()));
@@ -438,7 +452,7 @@ exec "{cargo}" "${{arguments[@]}}""#,
 /// `make pgo-<pattern>` without the tool that it needs: one clear line, before anything is optimized.
 #[test]
 fn pgo_says_what_it_lacks() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let at = [
         ("TEMPORAL_ADDRESS", address),
@@ -498,7 +512,7 @@ fn an_interrupted_program_ends() -> anyhow::Result<()> {
 /// Ctrl-C while the starter waits ends all, the worker too.
 #[test]
 fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let mut run = command(
         &["run-hello", "ARGS=--task-queue nobody-polls-this"],
@@ -533,19 +547,24 @@ fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
 fn a_frozen_server_does_not_get_its_worker_killed() -> anyhow::Result<()> {
     let port = free_ports()?.0.local_addr()?.port();
     let address = format!("localhost:{port}");
-    let state = root().join(".temporal");
+    // Its own, because the test takes long, and others write to the log of this sample.
+    let checkout = make_checkout("frozen")?;
+    let state = checkout.join(".temporal");
     ensure!(
-        original("server", &["start"], &address).status()?.success(),
+        script_of(&checkout, "server", &["start"], &address)
+            .status()?
+            .success(),
         "no server"
     );
     let pid = fs::read_to_string(state.join(format!("server-{port}.pid")))?;
     let server = Frozen {
+        checkout: &checkout,
         address: &address,
         pid: pid.trim().to_owned(),
     };
 
     let arguments = ["run", "hello", "--task-queue", "nobody-polls-this"];
-    let mut run = original("sample", &arguments, &address)
+    let mut run = script_of(&checkout, "sample", &arguments, &address)
         .stderr(Stdio::piped())
         .spawn()?;
     let stderr = BufReader::new(run.stderr.take().context("piped")?);
@@ -633,7 +652,7 @@ impl Drop for Secured {
 /// with that set they run; the Web UI is named if there is one.
 #[test]
 fn a_server_with_tls_is_recognized() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = alone(&CHECKOUT);
     let secured = Secured::start()?;
     let port = secured.port;
     let address = format!("localhost:{port}");
@@ -693,7 +712,7 @@ fn a_server_with_tls_is_recognized() -> anyhow::Result<()> {
 /// ends with the worker, after a run and by Ctrl-C.
 #[test]
 fn what_runs_beside_ends_too() -> anyhow::Result<()> {
-    let _alone = alone();
+    let _alone = (alone(&GATEWAY), alone(&CHECKOUT));
     let address = testing::address()?;
     let at = [("TEMPORAL_ADDRESS", address)];
     let (_, port) = address.rsplit_once(':').context("a port")?;
