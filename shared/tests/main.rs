@@ -2,8 +2,14 @@
 //! installs a log subscriber; `repository` is about the samples, the scripts and the documents.
 
 pub mod claims;
+pub mod faults;
+pub mod hello;
 pub mod init;
 pub mod input;
+pub mod local_activities;
+pub mod poison;
+pub mod programs;
 pub mod shutdown;
 pub mod size_limit;
+pub mod waiting;
 pub mod workflows;

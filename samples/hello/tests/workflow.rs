@@ -1,8 +1,13 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
+use anyhow::anyhow;
 use hello::{worker_options, workflows::HelloWorkflow};
 use serde_json::json;
-use temporalio_sdk::WorkerOptions;
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    ApplicationFailure, WorkerOptions,
+    activities::{ActivityContext, ActivityError},
+};
 use testing::{TestEnv, activity_types, bad_input, operate, with_worker};
 
 /// The greeting, by one activity.
@@ -15,6 +20,46 @@ async fn greets() -> anyhow::Result<()> {
             .await?;
         assert_eq!(handle.get_result(Default::default()).await?, "Hello, Ada!");
         assert_eq!(activity_types(&handle).await?, ["greet"]);
+        Ok(())
+    })
+    .await
+}
+
+/// Stands in for `HelloActivities`: the same name and types on the wire.
+pub struct FakeActivities;
+
+#[activities]
+impl FakeActivities {
+    #[activity(name = "greet")]
+    pub async fn greet(_ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
+        if name == "nobody" {
+            let refused = ApplicationFailure::builder(anyhow!("nobody to greet"));
+            return Err(refused.non_retryable(true).build().into());
+        }
+        Ok(format!("Bonjour, {name} !"))
+    }
+}
+
+/// The workflow returns what the activity returns, and fails as it fails. A mock decides which.
+#[tokio::test]
+async fn with_a_mocked_activity() -> anyhow::Result<()> {
+    let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<HelloWorkflow>()?
+            .register_activities(FakeActivities)
+            .build())
+    };
+    with_worker(options, async |env| {
+        let greet = async |name: &str| {
+            let start =
+                env.client
+                    .start_workflow(HelloWorkflow::run, name.into(), env.start_options());
+            let result = start.await?.get_result(Default::default()).await;
+            anyhow::Ok(result.map_err(|error| shared::describe(&error)))
+        };
+        assert_eq!(greet("Ada").await?, Ok("Bonjour, Ada !".to_owned()));
+        let failed = "workflow failed: activity greet failed: nobody to greet";
+        assert_eq!(greet("nobody").await?, Err(failed.to_owned()));
         Ok(())
     })
     .await

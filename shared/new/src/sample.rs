@@ -11,15 +11,6 @@ use toml_edit::DocumentMut;
 
 const README: &str = include_str!("../template/sample.md");
 
-/// What hello has beside a sample's usual files: its tests of the platform.
-const ONLY_HELLO: [&str; 5] = [
-    "README.md",
-    "tests/messages.rs",
-    "tests/poison.rs",
-    "tests/survives.rs",
-    "tests/waiting.rs",
-];
-
 /// Makes the sample `name` in `dir`: hello by another name, with a README to be filled in.
 ///
 /// # Errors
@@ -30,7 +21,7 @@ pub fn create(root: &Path, name: &str, dir: &Path) -> anyhow::Result<()> {
     let names = Names::new(name)?;
     for file in files(&hello)? {
         let path = file.strip_prefix(&hello)?;
-        if ONLY_HELLO.iter().any(|only| path == Path::new(only)) {
+        if path == Path::new("README.md") {
             continue;
         }
         let text = match path.to_str() {
@@ -38,7 +29,7 @@ pub fn create(root: &Path, name: &str, dir: &Path) -> anyhow::Result<()> {
             _ => read(&file)?,
         };
         let to = dir.join(names.text(path.to_str().context("a path that is not UTF-8")?));
-        put(&to, &names.text(&without_modules(&text)))?;
+        put(&to, &names.text(&text))?;
     }
     put(&dir.join("README.md"), &names.text(README))?;
     eprintln!("created  {}", dir.display());
@@ -52,30 +43,14 @@ fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A description to be written, and no development dependencies of the tests that stay behind.
+/// A description to be written, and nothing that says what hello covers.
 fn manifest(text: &str) -> anyhow::Result<String> {
     let mut manifest: DocumentMut = text.parse()?;
     let package = manifest["package"].as_table_mut().context("no package")?;
     package.remove("metadata");
     package["description"] = toml_edit::value("What this pattern does, in one line.");
-    manifest["dev-dependencies"]
-        .as_table_mut()
-        .context("no dev-dependencies")?
-        .remove("tokio");
     manifest["lints"] = table(&manifest["lints"]);
     Ok(manifest.to_string())
-}
-
-/// Without the modules of these tests in `tests/main.rs`.
-fn without_modules(text: &str) -> String {
-    let left = |line: &&str| {
-        let module = line
-            .strip_prefix("pub mod ")
-            .and_then(|line| line.strip_suffix(';'));
-        module.is_none_or(|module| !ONLY_HELLO.contains(&&*format!("tests/{module}.rs")))
-    };
-    let lines: Vec<&str> = text.split('\n').filter(left).collect();
-    lines.join("\n")
 }
 
 /// The rules that lead from hello's names to those of the sample.

@@ -14,7 +14,7 @@ fn new_sample(name: &str, dir: &Path) -> std::io::Result<Output> {
         .output()
 }
 
-/// It has every file of a sample, under its own name, and nothing of hello's tests of the platform.
+/// It has every file of a sample, under its own name.
 #[test]
 fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;

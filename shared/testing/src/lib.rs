@@ -16,6 +16,7 @@ mod history;
 mod init;
 mod load;
 pub mod operate;
+#[cfg(unix)]
 mod outside;
 mod replay;
 mod server;
@@ -26,7 +27,8 @@ pub use history::{
     activity_types, event_types, events, forget_cache, history, until, until_pending,
 };
 pub use load::{Case, End, Load};
-pub use outside::{binaries, outside};
+#[cfg(unix)]
+pub use outside::{binaries, binaries_of, outside};
 pub use replay::{replay, replay_all};
 pub use server::{address, root};
 pub use wait::{eventually, within};

@@ -1,6 +1,5 @@
 //! Commands as a user's shell runs them, and what they build.
 
-#![cfg(unix)]
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
 use super::root;
@@ -36,11 +35,24 @@ pub fn outside(program: &str) -> Command {
 /// # Errors
 /// If one does not build.
 pub fn binaries() -> anyhow::Result<PathBuf> {
+    build(&["--bins"])
+}
+
+/// As [`binaries`], but builds only those with these names.
+///
+/// # Errors
+/// As [`binaries`].
+pub fn binaries_of(names: &[&str]) -> anyhow::Result<PathBuf> {
+    let options = names.iter().flat_map(|name| ["--bin", name]);
+    build(&Vec::from_iter(options))
+}
+
+fn build(which: &[&str]) -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("TEST_BINARIES").filter(|folder| !folder.is_empty()) {
         return Ok(folder.into());
     }
     let mut build = outside("cargo");
-    build.args(["build", "--workspace", "--bins", "--quiet"]);
+    build.args(["build", "--workspace", "--quiet"]).args(which);
     let status = build.current_dir(root()).status();
     let status = status.context("cannot run cargo")?;
     ensure!(status.success(), "the binaries do not build");

@@ -270,6 +270,28 @@ fn samples_are_alike() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The README names the oldest Rust that `Cargo.toml` accepts, and CI builds with it.
+#[test]
+fn the_minimum_rust_is_tested() -> anyhow::Result<()> {
+    let read = |file: &str| std::fs::read_to_string(root().join(file));
+    let manifest = read("Cargo.toml")?;
+    let line = Regex::new(r#"(?m)^rust-version = "(.*)"$"#)?;
+    let version = &line.captures(&manifest).context("no rust-version")?[1];
+    let readme = read("README.md")?;
+    for sentence in [
+        format!("Rust {version} or newer"),
+        format!("| Rust | {version} at least"),
+    ] {
+        ensure!(readme.contains(&sentence), "no `{sentence}` in README.md");
+    }
+    let ci = read(".github/workflows/ci.yml")?;
+    ensure!(
+        ci.contains("^rust-version = ") && ci.contains(r#"cargo "+$version" check"#),
+        "CI does not build with Rust {version}"
+    );
+    Ok(())
+}
+
 /// Links between files of this repository lead to a file, and to a heading in it if they name one.
 #[test]
 fn links_lead_somewhere() -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
-//! What production does to a worker, done to the real worker binary under load.
+//! What production does to a worker, done to a real worker under load. That of hello stands for all.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
+use crate::hello;
 use std::time::Duration;
 use testing::{
     address,
@@ -10,15 +11,14 @@ use testing::{
 };
 use tokio::time::sleep;
 
-const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
-const LOAD: &str = include_str!("load.json");
+const LOAD: &str = include_str!("../../samples/hello/tests/load.json");
 
 /// The server is killed, and back two seconds later: nothing is lost, and no worker gives up.
 #[tokio::test]
 async fn a_killed_server() -> anyhow::Result<()> {
     let mut server = ServerProcess::start().await?;
     let address = server.address();
-    let scene = Scene::new(WORKER, LOAD, &address, &address).await?;
+    let scene = Scene::new(hello::binary("hello-worker")?, LOAD, &address, &address).await?;
     let mut worker = scene.worker().await?;
     scene
         .play(async {
@@ -26,6 +26,10 @@ async fn a_killed_server() -> anyhow::Result<()> {
             server.kill_and_restart(Duration::from_secs(2)).await
         })
         .await?;
+    // Every workflow has ended, so a kill would now prove nothing, and the harness refuses it.
+    let idle = scene.freeze_at_work(&worker).await;
+    let idle = idle.expect_err("no workflow runs").to_string();
+    assert_eq!(idle, "all workflows ended before the worker was killed");
     // An error if it has ended by itself.
     worker.kill().await
 }
@@ -35,7 +39,13 @@ async fn a_killed_server() -> anyhow::Result<()> {
 async fn a_cut_network() -> anyhow::Result<()> {
     let server = address()?;
     let network = Network::to(server).await?;
-    let scene = Scene::new(WORKER, LOAD, server, &network.address()).await?;
+    let scene = Scene::new(
+        hello::binary("hello-worker")?,
+        LOAD,
+        server,
+        &network.address(),
+    )
+    .await?;
     let mut worker = scene.worker().await?;
     scene
         .play(async {

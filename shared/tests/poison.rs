@@ -1,15 +1,60 @@
 //! Input that no client of ours would send, to a worker that others need too.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no workflow code that is not deterministic"
+)]
+#![allow(missing_docs, reason = "a workflow for this test alone")]
 
 use anyhow::Context;
-use hello::{worker_options, workflows::HelloWorkflow};
-use shared::{MAX_INPUT, describe};
+use shared::{Input, MAX_INPUT, describe};
 use std::time::Duration;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle, errors::WorkflowStartError};
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use temporalio_macros::{activities, workflow, workflow_methods};
+use temporalio_sdk::{
+    ActivityOptions, WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
+    activities::{ActivityContext, ActivityError},
+};
 use testing::{TestEnv, activity_types, with_worker};
 use tokio::time::timeout;
+
+/// Greets the given name by an activity, as hello does.
+#[workflow]
+#[derive(Default)]
+pub struct GreetingWorkflow;
+
+#[workflow_methods]
+impl GreetingWorkflow {
+    #[run]
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        name: Input<String>,
+    ) -> WorkflowResult<String> {
+        let name = name.valid()?;
+        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
+        Ok(ctx
+            .execute_activity(Greetings::greet, name, options)
+            .await?)
+    }
+}
+
+pub struct Greetings;
+
+#[activities]
+impl Greetings {
+    #[activity(name = "greet")]
+    pub async fn greet(_ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
+        Ok(format!("Hello, {name}!"))
+    }
+}
+
+fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<GreetingWorkflow>()?
+        .register_activities(Greetings)
+        .build())
+}
 
 /// Long enough for a payload of a megabyte that goes to and fro.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -31,11 +76,11 @@ fn name_of(length: usize) -> Payload {
 async fn start(
     env: &TestEnv,
     payload: Payload,
-) -> Result<WorkflowHandle<Client, HelloWorkflow>, WorkflowStartError> {
+) -> Result<WorkflowHandle<Client, GreetingWorkflow>, WorkflowStartError> {
     let options = env.start_options();
     let id = options.workflow_id.clone();
     let (workflow, input) = (
-        UntypedWorkflow::new("HelloWorkflow"),
+        UntypedWorkflow::new("GreetingWorkflow"),
         RawValue::new(vec![payload]),
     );
     env.client.start_workflow(workflow, input, options).await?;
@@ -43,7 +88,7 @@ async fn start(
 }
 
 /// How it ended, within seconds.
-async fn end(handle: &WorkflowHandle<Client, HelloWorkflow>) -> anyhow::Result<String> {
+async fn end(handle: &WorkflowHandle<Client, GreetingWorkflow>) -> anyhow::Result<String> {
     let result = timeout(WITHIN, handle.get_result(Default::default())).await;
     Ok(result
         .context("hangs")?

@@ -1,19 +1,21 @@
-//! What the real binaries say, and how they end, when something is wrong or somebody stops them.
+//! What a worker and a starter say, and how they end, if something is wrong or somebody stops them. Those
+//! of hello stand for all.
 
+#![cfg(unix)]
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     reason = "no workflow code in here"
 )]
 
+use crate::hello;
 use anyhow::{Context, ensure};
-use hello::worker_options;
 use std::{
     net::TcpListener,
     process::{Output, Stdio},
     time::Duration,
 };
-use testing::{TestEnv, address};
+use testing::{TestEnv, address, outside};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{TcpSocket, TcpStream},
@@ -21,22 +23,18 @@ use tokio::{
     time::timeout,
 };
 
-const STARTER: &str = env!("CARGO_BIN_EXE_hello-starter");
-const WORKER: &str = env!("CARGO_BIN_EXE_hello-worker");
+const STARTER: &str = "hello-starter";
+const WORKER: &str = "hello-worker";
 
 /// Long enough for the 8 s that a connection may take.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// A binary with none of the variables of whoever runs the tests.
-fn command(binary: &str) -> Command {
-    let mut command = Command::new(binary);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TEMPORAL_") || name == "RUST_LOG" {
-            command.env_remove(name);
-        }
-    }
+/// A binary without the variables of whoever runs the tests.
+fn command(name: &str) -> anyhow::Result<Command> {
+    let binary = hello::binary(name)?;
+    let mut command = Command::from(outside(&binary.to_string_lossy()));
     command.kill_on_drop(true);
-    command
+    Ok(command)
 }
 
 /// Runs a command to its end, which must come in time.
@@ -47,7 +45,7 @@ async fn run(mut command: Command) -> anyhow::Result<Output> {
 
 /// The one line on stderr of a starter that must not succeed.
 async fn error(variables: &[(&str, &str)]) -> anyhow::Result<String> {
-    let mut starter = command(STARTER);
+    let mut starter = command(STARTER)?;
     starter.envs(variables.iter().copied());
     let output = run(starter).await?;
     let stderr = String::from_utf8(output.stderr)?;
@@ -243,7 +241,7 @@ async fn unusable_ids() -> anyhow::Result<()> {
         both.map(move |(flag, value, expected)| (binary, *flag, *value, expected.as_str()))
     });
     for (binary, flag, value, expected) in cases.chain(both) {
-        let mut command = command(binary);
+        let mut command = command(binary)?;
         command.args(["--address", address()?, flag, value]);
         let output = run(command).await?;
         let stderr = String::from_utf8(output.stderr)?;
@@ -259,32 +257,31 @@ async fn unusable_ids() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Neither a result nor the reason of a failure has control characters for the terminal. The result is
-/// the same JSON for all that.
+/// Neither a result nor the reason of a failure sends control characters to the terminal. The result is
+/// the same JSON all the same.
 #[tokio::test]
 async fn control_characters() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let name = "Ada\u{1b}[31m\u{7f}\u{9b}2J\u{202e}";
-    env.work(worker_options, async {
-        let mut starter = command(STARTER);
-        starter.args(["--address", address()?, "--task-queue", &env.task_queue]);
-        starter.args(["--name", name]);
-        let output = run(starter).await?;
-        let stdout = String::from_utf8(output.stdout)?;
-        let json = stdout.strip_prefix("result: ").context(stdout.clone())?;
-        assert!(json.trim_end().is_ascii(), "{json:?}");
-        assert_eq!(
-            json.trim_end().chars().find(|c| c.is_control()),
-            None,
-            "{json:?}"
-        );
-        assert_eq!(
-            serde_json::from_str::<String>(json)?,
-            format!("Hello, {name}!")
-        );
-        Ok(())
-    })
-    .await
+    let at = ["--address", address()?, "--task-queue", &env.task_queue];
+    let mut worker = command(WORKER)?;
+    let _worker = worker.args(at).stderr(Stdio::null()).spawn()?;
+    let mut starter = command(STARTER)?;
+    starter.args(at).args(["--name", name]);
+    let output = run(starter).await?;
+    let stdout = String::from_utf8(output.stdout)?;
+    let json = stdout.strip_prefix("result: ").context(stdout.clone())?;
+    assert!(json.trim_end().is_ascii(), "{json:?}");
+    assert_eq!(
+        json.trim_end().chars().find(|c| c.is_control()),
+        None,
+        "{json:?}"
+    );
+    assert_eq!(
+        serde_json::from_str::<String>(json)?,
+        format!("Hello, {name}!")
+    );
+    Ok(())
 }
 
 /// Empty variables, as compose files pass them, are as good as none: it connects, without TLS.
@@ -309,7 +306,7 @@ async fn empty_variables() -> anyhow::Result<()> {
 #[tokio::test]
 async fn unknown_namespace() -> anyhow::Result<()> {
     for binary in [STARTER, WORKER] {
-        let mut command = command(binary);
+        let mut command = command(binary)?;
         command.args(["--address", address()?, "--namespace", "nope"]);
         let output = run(command).await?;
         let stderr = String::from_utf8(output.stderr)?;
@@ -326,7 +323,7 @@ async fn unknown_namespace() -> anyhow::Result<()> {
 #[tokio::test]
 async fn worker_ends_cleanly() -> anyhow::Result<()> {
     for signal in ["TERM", "INT"] {
-        let mut worker = command(WORKER);
+        let mut worker = command(WORKER)?;
         worker.args(["--address", address()?, "--task-queue", "messages"]);
         let mut worker = worker.stderr(Stdio::piped()).spawn()?;
         let mut log = BufReader::new(worker.stderr.take().context("piped")?).lines();

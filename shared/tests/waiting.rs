@@ -1,16 +1,18 @@
-//! What the real starter says while it waits for a workflow that cannot go on.
+//! What a starter says while it waits for a workflow that cannot go on. That of hello stands for all.
 
+#![cfg(unix)]
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     reason = "no workflow code in here but one that panics"
 )]
 
+use crate::hello;
 use anyhow::{Context, ensure};
 use std::{process::Stdio, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
-use testing::{TestEnv, address, id_of};
+use testing::{TestEnv, address, id_of, outside};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},
@@ -28,13 +30,8 @@ struct Running {
 
 impl Running {
     fn start(binary: &str, task_queue: &str, args: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("TEMPORAL_") || name == "RUST_LOG" {
-                command.env_remove(name);
-            }
-        }
-        let mut process = command
+        let binary = hello::binary(binary)?;
+        let mut process = Command::from(outside(&binary.to_string_lossy()))
             .args(["--address", address()?, "--task-queue", task_queue])
             .args(args)
             .stdin(Stdio::null())
@@ -47,12 +44,12 @@ impl Running {
     }
 
     fn starter(task_queue: &str, args: &[&str]) -> anyhow::Result<Self> {
-        Self::start(env!("CARGO_BIN_EXE_hello-starter"), task_queue, args)
+        Self::start("hello-starter", task_queue, args)
     }
 
     /// A worker that polls.
     async fn worker(task_queue: &str) -> anyhow::Result<Self> {
-        let mut worker = Self::start(env!("CARGO_BIN_EXE_hello-worker"), task_queue, &[])?;
+        let mut worker = Self::start("hello-worker", task_queue, &[])?;
         let line = worker.line().await?;
         ensure!(line.contains("worker started"), "{line}");
         Ok(worker)
@@ -164,8 +161,8 @@ async fn history_link() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let unique = id_of(60, "x");
     let id = format!("{unique} /c#d?e%2F");
-    let mut starter = Command::new(env!("CARGO_BIN_EXE_hello-starter"));
-    let mut starter = starter
+    let binary = hello::binary("hello-starter")?;
+    let mut starter = Command::from(outside(&binary.to_string_lossy()))
         .args(["--address", address()?, "--task-queue", &env.task_queue])
         .args(["--workflow-id", &id])
         .env("TEMPORAL_UI_URL", "http://ui.invalid/")
