@@ -1,6 +1,7 @@
 //! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
 
 use crate::{
+    foreign::data_converter,
     settings::{self, Origins},
     tls::{Tls, causes},
 };
@@ -18,7 +19,6 @@ use temporalio_client::{
     errors::ClientConnectError,
     tonic::{Code, Status},
 };
-use temporalio_common::data_converters::DataConverter;
 
 /// The longest that [`ConnectionArgs::connect`] takes. The SDK's own `connect_timeout` is off by default, so a
 /// host that drops packets would hold it forever. And a peer that accepts and says nothing holds it even with
@@ -80,23 +80,15 @@ pub struct ConnectionArgs {
 impl ConnectionArgs {
     /// Connects, or says within [`CONNECT_TIMEOUT`] why not.
     ///
+    /// The client has the [`data_converter`](crate::data_converter) of this crate. To use another one, set
+    /// `client.options_mut().data_converter` before you use the client. A worker takes it from its client,
+    /// and starter and worker must have the same one.
+    ///
     /// # Errors
     /// As [`ConnectionArgs::connect_as`]; and when no Temporal server answers, in which case the
     /// error names the address, whether TLS was on, the variables that are set, and what to do.
     pub fn connect(&self) -> BoxFuture<'static, anyhow::Result<Client>> {
         self.connect_as(|_, _| {})
-    }
-
-    /// As [`ConnectionArgs::connect`], with a data converter of the sample's own. A worker takes
-    /// it from its client; starter and worker must have the same one.
-    ///
-    /// # Errors
-    /// As [`ConnectionArgs::connect`].
-    pub fn connect_with(
-        &self,
-        data_converter: DataConverter,
-    ) -> BoxFuture<'static, anyhow::Result<Client>> {
-        self.connect_as(|_, client| client.data_converter = data_converter)
     }
 
     /// As [`ConnectionArgs::connect`], once `change` has had the SDK's options as flags, environment
@@ -165,7 +157,9 @@ impl ConnectionArgs {
         }
         Ok(Loaded {
             connection,
-            client: ClientOptions::new(namespace).build(),
+            client: ClientOptions::new(namespace)
+                .data_converter(data_converter())
+                .build(),
             tls,
             credentials,
         })

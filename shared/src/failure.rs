@@ -1,9 +1,12 @@
 //! Errors for people: one line on stderr, the real reason in it, exit status 1.
 
-use crate::{connection, text::one_line};
+use crate::{connection, foreign, text::one_line};
 use std::{error::Error, fmt};
 use temporalio_client::{errors::WorkflowGetResultError, tonic};
-use temporalio_common::error::IncomingError;
+use temporalio_common::{data_converters::PayloadConversionError, error::IncomingError};
+
+/// What the SDK says about a payload that it cannot decode, without a word about the payload.
+const WRONG_ENCODING: &str = "Wrong encoding";
 
 /// What `main` returns. On an error Rust prints `Error: ` and the line that [`describe`] makes,
 /// and exits with status 1.
@@ -48,6 +51,11 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
             None => error.to_string(),
         };
         push(&mut parts, text);
+        if let Some(PayloadConversionError::WrongEncoding) = error.downcast_ref()
+            && let Some(last) = parts.last_mut()
+        {
+            *last = last.replace(WRONG_ENCODING, &foreign::wrong_encoding());
+        }
         next = error.source();
     }
     let mut line = parts.join(": ");

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use std::io::Write;
 use temporalio_client::{Client, WorkflowHandle};
-use temporalio_common::{HasWorkflowDefinition, data_converters::DataConverter};
+use temporalio_common::HasWorkflowDefinition;
 use uuid::Uuid;
 
 /// The characters of an id that are encoded in the address of its page. The colon needs no encoding,
@@ -43,17 +43,9 @@ impl StarterArgs {
     /// # Errors
     /// As [`end_on_signals`], [`crate::init_logs`] and [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        self.connect_with(DataConverter::default()).await
-    }
-
-    /// As [`StarterArgs::connect`], with a data converter of the sample's own.
-    ///
-    /// # Errors
-    /// As [`StarterArgs::connect`].
-    pub async fn connect_with(&self, data_converter: DataConverter) -> anyhow::Result<Client> {
         end_on_signals()?;
         crate::init_logs()?;
-        self.connection.connect_with(data_converter).await
+        self.connection.connect().await
     }
 
     /// Returns the given task queue, or `default` if none is given.

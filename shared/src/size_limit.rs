@@ -1,7 +1,10 @@
 //! Size limits: whatever is too large for the server fails its workflow or activity, with the size
 //! in the message.
 
-use crate::{describe, input::shorten};
+use crate::{
+    describe,
+    input::{shorten, size},
+};
 use futures::FutureExt;
 use prost::Message;
 use std::{any::Any, error::Error, io, iter::successors};
@@ -11,6 +14,7 @@ use temporalio_common::{
         TemporalSerializable,
     },
     error::OutgoingWorkflowError,
+    protos::temporal::api::common::v1::Payload,
 };
 use temporalio_sdk::{
     ApplicationFailure, WorkflowTermination,
@@ -138,7 +142,8 @@ impl WorkflowInterceptor for SizeLimit {
 }
 
 /// The error of arguments that are too large to send. [`SizeLimit`] makes a failure of it.
-pub(crate) fn check_arguments(size: usize) -> Result<(), PayloadConversionError> {
+pub(crate) fn check_arguments(payloads: &[Payload]) -> Result<(), PayloadConversionError> {
+    let size = size(payloads);
     if size <= MAX_INPUT {
         return Ok(());
     }

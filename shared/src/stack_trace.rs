@@ -1,7 +1,7 @@
 //! Stack traces in failures. The SDK leaves them empty: a Rust error does not know where it was
 //! made, unless somebody takes the trouble.
 
-use crate::FilledFailures;
+use crate::{AbsentAsNull, FilledFailures};
 use std::{backtrace::Backtrace, error::Error, fmt};
 use temporalio_common::{
     data_converters::{
@@ -84,9 +84,11 @@ impl StackTraces {
         Self { crates, inner }
     }
 
-    /// The SDK's data converter, with this in place of its failure converter.
+    /// Returns the data converter of [`data_converter`](crate::data_converter), with this in place of the
+    /// SDK's failure converter.
     pub fn into_data_converter(self) -> DataConverter {
-        DataConverter::new(PayloadConverter::default(), self, DefaultPayloadCodec)
+        let codec = AbsentAsNull(DefaultPayloadCodec);
+        DataConverter::new(PayloadConverter::default(), self, codec)
     }
 
     fn of(&self, error: &OutgoingError) -> Option<String> {

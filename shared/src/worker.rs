@@ -8,7 +8,6 @@ use anyhow::Context;
 use futures::future::LocalBoxFuture;
 use std::time::Duration;
 use temporalio_client::Client;
-use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{Runtime, Worker};
 
 /// How long running activities may go on after the first signal before the worker cancels them: the
@@ -60,11 +59,6 @@ impl WorkerArgs {
     /// Connects as the flags and the environment say; see [`ConnectionArgs::connect`].
     pub async fn connect(&self) -> anyhow::Result<Client> {
         self.connection.connect().await
-    }
-
-    /// As [`WorkerArgs::connect`], with a data converter of the sample's own.
-    pub async fn connect_with(&self, data_converter: DataConverter) -> anyhow::Result<Client> {
-        self.connection.connect_with(data_converter).await
     }
 
     /// Returns the given task queue, or `default` if none is given.

@@ -36,7 +36,7 @@ impl DepositsWorkflow {
         ctx: &mut WorkflowContext<Self>,
         count: Input<usize>,
     ) -> WorkflowResult<(u32, Vec<String>)> {
-        let count = count.valid()?;
+        let count = count.decode(ctx)?;
         ctx.wait_condition(|state| state.deposits.len() >= count)
             .await?;
         Ok(ctx.state(|state| (state.deposits.iter().sum(), state.refused.clone())))
@@ -44,7 +44,7 @@ impl DepositsWorkflow {
 
     #[signal]
     pub fn deposit(&mut self, _ctx: &mut SyncWorkflowContext<Self>, deposit: Input<Deposit>) {
-        match deposit.valid() {
+        match deposit.into_result() {
             Ok(Deposit { amount }) => self.deposits.push(amount),
             Err(bad) => self.refused.push(bad.to_string()),
         }
@@ -61,7 +61,7 @@ impl MismatchWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, text: Input<String>) -> WorkflowResult<()> {
         let activity = UntypedActivity::new("double");
-        let input = raw_json(&[json!(text.valid()?)]);
+        let input = raw_json(&[json!(text.decode(ctx)?)]);
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         ctx.execute_activity(activity, input, options).await?;
         Ok(())
@@ -73,8 +73,8 @@ pub struct Activities;
 #[activities]
 impl Activities {
     #[activity(name = "double")]
-    pub async fn double(_ctx: ActivityContext, number: Input<u32>) -> Result<u32, ActivityError> {
-        Ok(number.valid()? * 2)
+    pub async fn double(_ctx: ActivityContext, number: u32) -> Result<u32, ActivityError> {
+        Ok(number * 2)
     }
 }
 

@@ -3,10 +3,10 @@
 
 pub mod claims;
 pub mod faults;
+pub mod foreign;
 pub mod hello;
 pub mod init;
 pub mod input;
-pub mod local_activities;
 pub mod poison;
 pub mod programs;
 pub mod shutdown;

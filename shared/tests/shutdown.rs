@@ -40,7 +40,7 @@ impl StubbornWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, hog: Input<bool>) -> WorkflowResult<()> {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(60));
-        if hog.valid()? {
+        if hog.decode(ctx)? {
             ctx.execute_activity(Activities::hog, (), options).await?;
         } else {
             ctx.execute_activity(Activities::block, (), options).await?;

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::{Input, Inputs, MAX_ERROR, MAX_INPUT, MAX_RESULT, SizeLimit, describe};
+use shared::{Input, Inputs, Json, MAX_ERROR, MAX_INPUT, MAX_RESULT, SizeLimit, describe};
 use std::{fmt::Debug, time::Duration};
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::{
@@ -50,7 +50,7 @@ impl EchoWorkflow {
         ctx: &mut WorkflowContext<Self>,
         text: Input<String>,
     ) -> WorkflowResult<String> {
-        let text = text.valid()?;
+        let text = text.decode(ctx)?;
         Ok(ctx
             .execute_activity(Activities::echo, text, options())
             .await?)
@@ -66,10 +66,10 @@ pub struct PairWorkflow;
 impl PairWorkflow {
     #[run]
     pub async fn run(
-        _ctx: &mut WorkflowContext<Self>,
+        ctx: &mut WorkflowContext<Self>,
         pair: Inputs<String, String>,
     ) -> WorkflowResult<(usize, usize)> {
-        let (first, second) = pair.valid()?;
+        let (first, second) = pair.decode(ctx)?;
         Ok((first.len(), second.unwrap_or_default().len()))
     }
 }
@@ -105,7 +105,7 @@ impl MakeWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<(Make, usize, String)>,
     ) -> WorkflowResult<Value> {
-        let (make, size, padding) = input.valid()?;
+        let (make, size, padding) = input.decode(ctx)?;
         let local = LocalActivityOptions::builder()
             .start_to_close_timeout(Duration::from_secs(5))
             .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
@@ -175,15 +175,14 @@ pub struct WaitingWorkflow {
 #[workflow_methods]
 impl WaitingWorkflow {
     #[run]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, nothing: Input<()>) -> WorkflowResult<()> {
-        nothing.valid()?;
+    pub async fn run(ctx: &mut WorkflowContext<Self>, _nothing: Input<()>) -> WorkflowResult<()> {
         ctx.wait_condition(|this| this.ended).await?;
         Ok(())
     }
 
     #[update]
     pub fn make(&mut self, _ctx: &mut SyncWorkflowContext<Self>, size: Input<usize>) -> String {
-        size.valid().map(text).unwrap_or_default()
+        size.into_result().map(text).unwrap_or_default()
     }
 
     #[signal]
@@ -197,16 +196,15 @@ pub struct Activities;
 #[activities]
 impl Activities {
     #[activity(name = "echo")]
-    pub async fn echo(_ctx: ActivityContext, text: Input<String>) -> Result<String, ActivityError> {
-        Ok(text.valid()?)
+    pub async fn echo(_ctx: ActivityContext, text: Json<String>) -> Result<String, ActivityError> {
+        Ok(text.0)
     }
 
     #[activity(name = "make")]
     pub async fn make(
         _ctx: ActivityContext,
-        input: Input<(Make, usize)>,
+        (make, size): (Make, usize),
     ) -> Result<String, ActivityError> {
-        let (make, size) = input.valid()?;
         let failure = match make {
             Make::ActivityResult | Make::LocalActivityResult => return Ok(text(size)),
             Make::ActivityErrorInAChain => {
@@ -227,11 +225,8 @@ impl Activities {
     }
 
     #[activity(name = "bytes")]
-    pub async fn bytes(
-        _ctx: ActivityContext,
-        size: Input<usize>,
-    ) -> Result<Vec<u8>, ActivityError> {
-        Ok(vec![0xff; size.valid()?])
+    pub async fn bytes(_ctx: ActivityContext, size: usize) -> Result<Vec<u8>, ActivityError> {
+        Ok(vec![0xff; size])
     }
 }
 

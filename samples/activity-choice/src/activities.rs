@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "activities may wait for files")]
 
 use crate::ledger::Ledger;
-use shared::{Input, idempotency_key};
+use shared::idempotency_key;
 use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -21,9 +21,9 @@ impl FruitActivities {
     pub async fn order_apples(
         self: Arc<Self>,
         ctx: ActivityContext,
-        amount: Input<u32>,
+        amount: u32,
     ) -> Result<String, ActivityError> {
-        let order = format!("Ordered {} Apples...", amount.valid()?);
+        let order = format!("Ordered {} Apples...", amount);
         self.order(&ctx, order).await
     }
 
@@ -32,9 +32,9 @@ impl FruitActivities {
     pub async fn order_bananas(
         self: Arc<Self>,
         ctx: ActivityContext,
-        amount: Input<u32>,
+        amount: u32,
     ) -> Result<String, ActivityError> {
-        let order = format!("Ordered {} Bananas...", amount.valid()?);
+        let order = format!("Ordered {} Bananas...", amount);
         self.order(&ctx, order).await
     }
 
@@ -43,9 +43,9 @@ impl FruitActivities {
     pub async fn order_cherries(
         self: Arc<Self>,
         ctx: ActivityContext,
-        amount: Input<u32>,
+        amount: u32,
     ) -> Result<String, ActivityError> {
-        let order = format!("Ordered {} Cherries...", amount.valid()?);
+        let order = format!("Ordered {} Cherries...", amount);
         self.order(&ctx, order).await
     }
 
@@ -54,9 +54,9 @@ impl FruitActivities {
     pub async fn order_oranges(
         self: Arc<Self>,
         ctx: ActivityContext,
-        amount: Input<u32>,
+        amount: u32,
     ) -> Result<String, ActivityError> {
-        let order = format!("Ordered {} Oranges...", amount.valid()?);
+        let order = format!("Ordered {} Oranges...", amount);
         self.order(&ctx, order).await
     }
 }
@@ -90,19 +90,19 @@ mod tests {
             .register_activities(FruitActivities { ledger: None })
             .build();
         assert_eq!(
-            env.run(FruitActivities::order_apples, 8.into()).await?,
+            env.run(FruitActivities::order_apples, 8).await?,
             "Ordered 8 Apples..."
         );
         assert_eq!(
-            env.run(FruitActivities::order_bananas, 5.into()).await?,
+            env.run(FruitActivities::order_bananas, 5).await?,
             "Ordered 5 Bananas..."
         );
         assert_eq!(
-            env.run(FruitActivities::order_cherries, 1.into()).await?,
+            env.run(FruitActivities::order_cherries, 1).await?,
             "Ordered 1 Cherries..."
         );
         assert_eq!(
-            env.run(FruitActivities::order_oranges, 4.into()).await?,
+            env.run(FruitActivities::order_oranges, 4).await?,
             "Ordered 4 Oranges..."
         );
         Ok(())

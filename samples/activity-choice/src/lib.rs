@@ -6,7 +6,7 @@ pub mod workflows;
 
 use activities::FruitActivities;
 use ledger::Ledger;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
 
@@ -30,5 +30,6 @@ pub fn worker_options(
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
         .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows())
         .build())
 }

@@ -53,7 +53,7 @@ impl PurchaseFruitsWorkflow {
         ctx: &mut WorkflowContext<Self>,
         list: Input<ShoppingList>,
     ) -> WorkflowResult<String> {
-        let list = list.valid()?;
+        let list = list.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         let mut ordered = String::new();
         for Item { fruit, amount } in list.items {

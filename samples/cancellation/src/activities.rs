@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
 
-use shared::{last_heartbeat, stopped};
+use shared::{Json, last_heartbeat, stopped};
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -17,7 +17,10 @@ pub struct CancellationActivities;
 impl CancellationActivities {
     /// Does one step after the other, and reports their number in a heartbeat after each.
     #[activity(name = "never_complete_activity")]
-    pub async fn never_complete_activity(ctx: ActivityContext) -> Result<(), ActivityError> {
+    pub async fn never_complete_activity(
+        ctx: ActivityContext,
+        _nothing: Json<()>,
+    ) -> Result<(), ActivityError> {
         // Goes on after the last heartbeat of an earlier attempt, whose worker may have died.
         let mut done: u64 = last_heartbeat(&ctx).unwrap_or(0);
         tracing::info!(attempt = ctx.info().attempt, done, "working");
@@ -36,7 +39,10 @@ impl CancellationActivities {
 
     /// Cleans up after the work.
     #[activity(name = "cleanup_activity")]
-    pub async fn cleanup_activity(_ctx: ActivityContext) -> Result<(), ActivityError> {
+    pub async fn cleanup_activity(
+        _ctx: ActivityContext,
+        _nothing: Json<()>,
+    ) -> Result<(), ActivityError> {
         tracing::info!("cleaning up");
         Ok(())
     }
@@ -73,7 +79,7 @@ mod tests {
             first_beat.notified().await;
             env.cancel();
         };
-        let working = env.run(CancellationActivities::never_complete_activity, ());
+        let working = env.run(CancellationActivities::never_complete_activity, Json(()));
         let (result, ()) = futures::future::join(working, cancelling).await;
         let cancelled = ActivityEnvironmentError::Activity(ActivityError::cancelled());
         assert_eq!(

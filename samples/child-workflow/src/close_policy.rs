@@ -55,7 +55,7 @@ impl LeavingParentWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<LeavingParentInput>,
     ) -> WorkflowResult<String> {
-        let LeavingParentInput { policy, hasty } = input.valid()?;
+        let LeavingParentInput { policy, hasty } = input.decode(ctx)?;
         let child_id = child_id(ctx.workflow_id(), "child")?;
         let options = ChildWorkflowOptions::builder()
             .workflow_id(child_id.clone())

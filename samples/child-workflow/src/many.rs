@@ -47,7 +47,7 @@ impl GreetManyWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<GreetManyInput>,
     ) -> WorkflowResult<Vec<String>> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         check_ids(ctx, &input)?;
         let failure = RefCell::new(None);
         let stopped =
@@ -100,7 +100,7 @@ impl GreetEachWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<GreetManyInput>,
     ) -> WorkflowResult<Vec<Outcome>> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         check_ids(ctx, &input)?;
         let stopped = || ctx.cancellation_token().is_cancelled();
         let outcomes = bounded(

@@ -43,7 +43,7 @@ impl ComposeGreetingWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<ComposeGreetingInput>,
     ) -> WorkflowResult<String> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         if ctx.cancellation_token().is_cancelled() {
             // A cancellation may arrive in the pause before an attempt. If this attempt failed, the
             // server would start another one, which would not know about the cancellation.
@@ -84,7 +84,7 @@ impl GreetingWorkflow {
     ) -> WorkflowResult<String> {
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
             ..Default::default()
         };
         if ctx.cancellation_token().is_cancelled() {
@@ -125,7 +125,7 @@ impl AdvancedParentWorkflow {
     ) -> WorkflowResult<String> {
         let input = ComposeGreetingInput {
             greeting: "Hi".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
             hold: true,
             ..Default::default()
         };

@@ -156,10 +156,10 @@ pub struct PlainChild;
 impl PlainChild {
     #[run(name = "ComposeGreetingWorkflow")]
     pub async fn run(
-        _ctx: &mut WorkflowContext<Self>,
+        ctx: &mut WorkflowContext<Self>,
         input: Input<ComposeGreetingInput>,
     ) -> WorkflowResult<String> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         Ok(format!("{}, {}!", input.greeting, input.name))
     }
 }

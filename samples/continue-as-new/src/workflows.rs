@@ -56,7 +56,7 @@ impl LongRunningWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<LongRunningInput>,
     ) -> WorkflowResult<State> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         let max_iterations = input.max_iterations.unwrap_or(MAX_ITERATIONS);
         ctx.state_mut(|workflow| workflow.state = input.state.unwrap_or_default());
         Self::finish_handlers(ctx).await?;
@@ -85,7 +85,7 @@ impl LongRunningWorkflow {
     /// Adds items, which `run` processes after the current batch.
     #[signal(name = "add_items")]
     pub fn add_items(&mut self, ctx: &mut SyncWorkflowContext<Self>, items: Input<u64>) {
-        match items.valid() {
+        match items.into_result() {
             Ok(items) => self.pending.push(items),
             // Nobody waits for the outcome of a signal, and the workflow must not fail because of it.
             Err(failure) => {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
 
-use shared::Input;
+use shared::Json;
 use std::time::Duration;
 use temporalio_common::error::ApplicationErrorCategory;
 use temporalio_macros::activities;
@@ -30,7 +30,10 @@ pub struct MetricsActivities;
 impl MetricsActivities {
     /// Prints, and sleeps.
     #[activity(name = "print_and_sleep")]
-    pub async fn print_and_sleep(_ctx: ActivityContext) -> Result<(), ActivityError> {
+    pub async fn print_and_sleep(
+        _ctx: ActivityContext,
+        _nothing: Json<()>,
+    ) -> Result<(), ActivityError> {
         tracing::info!("in the activity");
         tokio::time::sleep(SLEEP).await;
         Ok(())
@@ -38,11 +41,8 @@ impl MetricsActivities {
 
     /// Reserves so many pieces, if they are there.
     #[activity(name = "reserve_stock")]
-    pub async fn reserve_stock(
-        _ctx: ActivityContext,
-        pieces: Input<u32>,
-    ) -> Result<(), ActivityError> {
-        let (message, kind, category) = match pieces.valid()? {
+    pub async fn reserve_stock(_ctx: ActivityContext, pieces: u32) -> Result<(), ActivityError> {
+        let (message, kind, category) = match pieces {
             pieces if pieces <= IN_STOCK => return Ok(()),
             // An answer, not a fault: benign, so the SDK does not count it as a failure.
             pieces if pieces <= PLAUSIBLE => {
@@ -71,10 +71,7 @@ mod tests {
     #[tokio::test]
     async fn reserves() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
-        let reserve = async |pieces: u32| {
-            env.run(MetricsActivities::reserve_stock, pieces.into())
-                .await
-        };
+        let reserve = async |pieces: u32| env.run(MetricsActivities::reserve_stock, pieces).await;
         reserve(IN_STOCK).await?;
         for (pieces, kind, category) in [
             (IN_STOCK + 1, SOLD_OUT, ApplicationErrorCategory::Benign),

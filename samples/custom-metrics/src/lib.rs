@@ -7,7 +7,7 @@ pub mod workflows;
 
 use activities::MetricsActivities;
 use metrics::Metrics;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{
     WorkerOptions, WorkflowRegistrationError,
     runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
@@ -47,6 +47,7 @@ pub fn worker_options(
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
-        .workflow_interceptor(SizeLimit::in_workflows());
+        .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows());
     Ok(options)
 }

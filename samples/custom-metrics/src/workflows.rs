@@ -23,8 +23,7 @@ pub struct StartTwoActivitiesWorkflow;
 impl StartTwoActivitiesWorkflow {
     /// Returns when both are done.
     #[run]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, nothing: Input<()>) -> WorkflowResult<()> {
-        nothing.valid()?;
+    pub async fn run(ctx: &mut WorkflowContext<Self>, _nothing: Input<()>) -> WorkflowResult<()> {
         let both = [(); 2].map(|()| {
             let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
             ctx.execute_activity(MetricsActivities::print_and_sleep, (), options)
@@ -60,7 +59,7 @@ impl OrderWorkflow {
         ctx: &mut WorkflowContext<Self>,
         order: Input<Order>,
     ) -> WorkflowResult<String> {
-        let Order { channel, pieces } = order.valid()?;
+        let Order { channel, pieces } = order.decode(ctx)?;
         // Silent while replaying, thanks to `LogFields`; a metric is not.
         tracing::info!(?channel, pieces, "order received");
         // Without this, every replay counts the order again. The metrics may be used for nothing

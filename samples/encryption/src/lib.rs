@@ -9,7 +9,7 @@ pub mod workflows;
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
 use payload_codec::EncryptionCodec;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentAsNull, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use std::sync::Arc;
 use temporalio_client::Client;
 use temporalio_common::data_converters::{DataConverter, PayloadConverter};
@@ -39,7 +39,7 @@ pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
     DataConverter::new(
         PayloadConverter::default(),
         EncodedFailures::default(),
-        codec,
+        AbsentAsNull(codec),
     )
 }
 

@@ -14,10 +14,10 @@ impl Workflow {
     /// Returns the greeting.
     #[run]
     pub async fn run(
-        _ctx: &mut WorkflowContext<Self>,
+        ctx: &mut WorkflowContext<Self>,
         name: Input<String>,
     ) -> WorkflowResult<String> {
-        let name = name.valid()?;
+        let name = name.decode(ctx)?;
         Ok(format!("Hello, {name}"))
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
 
 use serde::{Deserialize, Serialize};
-use shared::{Input, Traced};
+use shared::Traced;
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -96,9 +96,8 @@ impl DataActivities {
     #[activity(name = "process_data")]
     pub async fn process_data(
         ctx: ActivityContext,
-        input: Input<ProcessingInput>,
+        input: ProcessingInput,
     ) -> Result<String, ActivityError> {
-        let input = input.valid()?;
         let details = ProcessingDetails {
             data: input.data.clone(),
             attempt: ctx.info().attempt,
@@ -137,7 +136,7 @@ mod tests {
             trouble,
         };
         let env = ActivityEnvironment::builder().build();
-        match env.run(DataActivities::process_data, input.into()).await {
+        match env.run(DataActivities::process_data, input).await {
             Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
                 Ok(failure)
             }
@@ -165,7 +164,7 @@ mod tests {
     async fn processes() -> anyhow::Result<()> {
         let input = serde_json::from_str::<ProcessingInput>(r#"{"data":"x"}"#)?;
         let env = ActivityEnvironment::builder().build();
-        let processed = env.run(DataActivities::process_data, input.into()).await?;
+        let processed = env.run(DataActivities::process_data, input).await?;
         assert_eq!(processed, "Processed: x");
         Ok(())
     }

@@ -5,7 +5,7 @@ pub mod causes;
 pub mod workflows;
 
 use activities::DataActivities;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit, StackTraces};
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit, StackTraces};
 use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
@@ -27,6 +27,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
         .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows())
         .build())
 }
 

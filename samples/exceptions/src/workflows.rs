@@ -36,7 +36,7 @@ impl DataProcessingWorkflow {
         data: Input<String>,
     ) -> WorkflowResult<String> {
         let input = ProcessingInput {
-            data: data.valid()?,
+            data: data.decode(ctx)?,
             should_fail: true,
             trouble: Trouble::default(),
         };
@@ -71,7 +71,7 @@ impl TypedErrorsWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<TypedErrorsInput>,
     ) -> WorkflowResult<String> {
-        let TypedErrorsInput { data, trouble } = input.valid()?;
+        let TypedErrorsInput { data, trouble } = input.decode(ctx)?;
         if trouble == Trouble::WorkflowPanics {
             // Fails the workflow *task*, which is retried until a worker with other code comes.
             // What is to fail the workflow returns an error instead.

@@ -1,6 +1,5 @@
 //! The activity: ordinary Rust, free to do what a workflow must not.
 
-use shared::Input;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -12,11 +11,7 @@ impl HelloActivities {
     /// Greets `name`.
     // Without a name of its own the type would be `HelloActivities::greet`, in Rust alone.
     #[activity(name = "greet")]
-    pub async fn greet(
-        _ctx: ActivityContext,
-        name: Input<String>,
-    ) -> Result<String, ActivityError> {
-        let name = name.valid()?;
+    pub async fn greet(_ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
         Ok(format!("Hello, {name}!"))
     }
 }

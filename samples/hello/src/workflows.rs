@@ -18,7 +18,7 @@ impl HelloWorkflow {
         ctx: &mut WorkflowContext<Self>,
         name: Input<String>,
     ) -> WorkflowResult<String> {
-        let name = name.valid()?;
+        let name = name.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         ctx.execute_activity(HelloActivities::greet, name, options)
             .await

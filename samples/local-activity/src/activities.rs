@@ -6,7 +6,6 @@
 )]
 
 use serde::{Deserialize, Serialize};
-use shared::Input;
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -35,9 +34,9 @@ impl GreetingActivities {
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         _ctx: ActivityContext,
-        input: Input<ComposeGreetingInput>,
+        input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
-        let ComposeGreetingInput { greeting, name } = input.valid()?;
+        let ComposeGreetingInput { greeting, name } = input;
         Ok(format!("{greeting}, {name}!"))
     }
 
@@ -45,18 +44,15 @@ impl GreetingActivities {
     #[activity(name = "validate_input")]
     pub async fn validate_input(
         _ctx: ActivityContext,
-        text: Input<String>,
+        text: String,
     ) -> Result<bool, ActivityError> {
-        Ok(!text.valid()?.trim().is_empty())
+        Ok(!text.trim().is_empty())
     }
 
     /// Fails its first `failures` attempts, then returns the number of the one that succeeded.
     #[activity(name = "fail_at_first")]
-    pub async fn fail_at_first(
-        ctx: ActivityContext,
-        failures: Input<u32>,
-    ) -> Result<u32, ActivityError> {
-        let (failures, attempt) = (failures.valid()?, ctx.info().attempt);
+    pub async fn fail_at_first(ctx: ActivityContext, failures: u32) -> Result<u32, ActivityError> {
+        let attempt = ctx.info().attempt;
         let work = async {
             if attempt <= failures {
                 let text = format!("attempt {attempt} fails, as it was told to");
@@ -101,8 +97,7 @@ mod tests {
             name: "World".to_owned(),
         };
         assert_eq!(
-            env.run(GreetingActivities::compose_greeting, input.into())
-                .await?,
+            env.run(GreetingActivities::compose_greeting, input).await?,
             "Hello, World!"
         );
         for (text, valid) in [("Hello, World!", true), ("", false), (" \t\n", false)] {
@@ -122,7 +117,7 @@ mod tests {
         for (attempt, succeeds) in [(1, false), (2, false), (3, true)] {
             let info = TestActivityInfoOptions::builder().attempt(attempt).build();
             let env = ActivityEnvironment::builder().info(info).build();
-            let result = env.run(GreetingActivities::fail_at_first, 2.into()).await;
+            let result = env.run(GreetingActivities::fail_at_first, 2).await;
             assert_eq!(result.is_ok(), succeeds, "attempt {attempt}");
         }
     }

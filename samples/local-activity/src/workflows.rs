@@ -25,7 +25,7 @@ impl LocalActivityWorkflow {
     ) -> WorkflowResult<String> {
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
         };
         // Seven attempts and the waits between them (1 s, 2 s, … 32 s) end before the 100 s that the SDK
         // gives a local activity. If the time ran out first, the failure of the last attempt would be lost.
@@ -70,7 +70,7 @@ impl RegularActivityWorkflow {
     ) -> WorkflowResult<String> {
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
         };
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
         let greeting = ctx
@@ -99,7 +99,7 @@ impl LocalRetryWorkflow {
     /// Returns the number of the attempt that succeeded, or fails as the last attempt did.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, failures: Input<u32>) -> WorkflowResult<u32> {
-        let failures = failures.valid()?;
+        let failures = failures.decode(ctx)?;
         // The waits are 0.3 s, 0.6 s, 1.2 s and 2.4 s. The first is below the threshold, so the worker
         // waits inside the workflow task, and the history does not show it. Before the later attempts, a
         // timer of the workflow waits, and a worker that dies meanwhile loses nothing.

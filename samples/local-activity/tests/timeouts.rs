@@ -57,7 +57,7 @@ struct Retries;
 impl Retries {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
-        let plan = plan.valid()?;
+        let plan = plan.decode(ctx)?;
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(plan.wait))
             .maximum_attempts(2)
@@ -124,9 +124,8 @@ impl SlowActivities {
     pub async fn slow(
         self: Arc<Self>,
         ctx: ActivityContext,
-        plan: Input<Plan>,
+        plan: Plan,
     ) -> Result<u32, ActivityError> {
-        let plan = plan.valid()?;
         let first = Duration::from_millis(plan.first_attempt);
         let second = Duration::from_millis(plan.second_attempt);
         self.attempt(&ctx, first, second).await
@@ -136,7 +135,7 @@ impl SlowActivities {
     pub async fn fail_at_first(
         self: Arc<Self>,
         ctx: ActivityContext,
-        _failures: Input<u32>,
+        _failures: u32,
     ) -> Result<u32, ActivityError> {
         let (first, later) = (Duration::from_millis(1400), Duration::from_millis(1500));
         self.attempt(&ctx, first, later).await
@@ -146,7 +145,7 @@ impl SlowActivities {
     pub async fn compose_greeting(
         self: Arc<Self>,
         ctx: ActivityContext,
-        _input: Input<ComposeGreetingInput>,
+        _input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
         let (first, later) = (Duration::from_millis(100), Duration::from_millis(1200));
         let attempt = self.attempt(&ctx, first, later).await?;
@@ -156,9 +155,9 @@ impl SlowActivities {
     #[activity(name = "validate_input")]
     pub async fn validate_input(
         _ctx: ActivityContext,
-        text: Input<String>,
+        text: String,
     ) -> Result<bool, ActivityError> {
-        Ok(!text.valid()?.is_empty())
+        Ok(!text.is_empty())
     }
 }
 

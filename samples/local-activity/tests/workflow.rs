@@ -184,7 +184,7 @@ impl BlankActivities {
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         _ctx: ActivityContext,
-        _input: Input<ComposeGreetingInput>,
+        _input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
         Ok("  ".to_owned())
     }
@@ -192,9 +192,9 @@ impl BlankActivities {
     #[activity(name = "validate_input")]
     pub async fn validate_input(
         _ctx: ActivityContext,
-        text: Input<String>,
+        text: String,
     ) -> Result<bool, ActivityError> {
-        Ok(!text.valid()?.trim().is_empty())
+        Ok(!text.trim().is_empty())
     }
 }
 

@@ -13,10 +13,10 @@ pub struct SecureWorkflow;
 impl SecureWorkflow {
     #[run]
     pub async fn run(
-        _ctx: &mut WorkflowContext<Self>,
+        ctx: &mut WorkflowContext<Self>,
         data: Input<String>,
     ) -> WorkflowResult<String> {
-        let data = data.valid()?;
+        let data = data.decode(ctx)?;
         Ok(format!("Securely processed: {data}"))
     }
 }

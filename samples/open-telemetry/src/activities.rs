@@ -2,7 +2,6 @@
 
 use opentelemetry::{Context, baggage::BaggageExt, trace::TraceContextExt};
 use serde::{Deserialize, Serialize};
-use shared::Input;
 use temporalio_macros::activities;
 use temporalio_sdk::{
     ApplicationFailure,
@@ -29,21 +28,14 @@ pub struct CheckoutActivities;
 impl CheckoutActivities {
     /// There is always enough.
     #[activity(name = "check_stock")]
-    pub async fn check_stock(
-        _ctx: ActivityContext,
-        item: Input<String>,
-    ) -> Result<(), ActivityError> {
-        item.valid()?;
+    pub async fn check_stock(_ctx: ActivityContext, _item: String) -> Result<(), ActivityError> {
         Ok(())
     }
 
     /// Has whoever the baggage names pay.
     #[activity(name = "charge")]
-    pub async fn charge(
-        ctx: ActivityContext,
-        input: Input<ChargeInput>,
-    ) -> Result<String, ActivityError> {
-        let ChargeInput { failures } = input.valid()?;
+    pub async fn charge(ctx: ActivityContext, input: ChargeInput) -> Result<String, ActivityError> {
+        let ChargeInput { failures } = input;
         let (attempt, context) = (ctx.info().attempt, Context::current());
         // From the header of the task: no workflow passes it on as an argument. Whoever starts a
         // workflow writes it, so it is for telling apart, never for access.
@@ -63,9 +55,9 @@ impl CheckoutActivities {
     #[activity(name = "book_courier")]
     pub async fn book_courier(
         _ctx: ActivityContext,
-        item: Input<String>,
+        item: String,
     ) -> Result<String, ActivityError> {
-        Ok(format!("{} by bicycle", item.valid()?))
+        Ok(format!("{item} by bicycle"))
     }
 }
 
@@ -81,7 +73,7 @@ mod tests {
         let env = ActivityEnvironment::builder().build();
         let charge = || {
             let input = ChargeInput { failures: 0 };
-            env.run(CheckoutActivities::charge, input.into())
+            env.run(CheckoutActivities::charge, input)
         };
         assert_eq!(charge().await?, "nobody pays");
         let context = Context::new().with_baggage([KeyValue::new(TENANT, "acme")]);
@@ -95,7 +87,7 @@ mod tests {
         let env = ActivityEnvironment::builder().build();
         let input = ChargeInput { failures: 1 };
         let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) =
-            env.run(CheckoutActivities::charge, input.into()).await
+            env.run(CheckoutActivities::charge, input).await
         else {
             anyhow::bail!("charged");
         };

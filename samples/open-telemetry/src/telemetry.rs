@@ -142,6 +142,7 @@ impl Tracing {
                 EndIfForgotten
             })]);
         ClientOptions::new(namespace)
+            .data_converter(shared::data_converter())
             .plugin(plugin.build())
             .plugin(inside.build())
             .build()

@@ -38,7 +38,7 @@ impl CheckoutWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<Checkout>,
     ) -> WorkflowResult<String> {
-        let Checkout { item, failures } = input.valid()?;
+        let Checkout { item, failures } = input.decode(ctx)?;
         // Before anything is charged: an id that is too long fails the workflow.
         let shipment_id = child_id(ctx.workflow_id(), "shipment")?;
         // The sample local-activity explains this limit and `timer_backoff_threshold`: otherwise the
@@ -91,7 +91,7 @@ impl ShipmentWorkflow {
         ctx: &mut WorkflowContext<Self>,
         item: Input<String>,
     ) -> WorkflowResult<String> {
-        let item = item.valid()?;
+        let item = item.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(START_TO_CLOSE);
         ctx.execute_activity(CheckoutActivities::book_courier, item, options)
             .await

@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
 
-use shared::Input;
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -28,9 +27,8 @@ impl GreetingActivities {
     #[activity(name = "say_hello_activity")]
     pub async fn say_hello_activity(
         _ctx: ActivityContext,
-        name: Input<String>,
+        name: String,
     ) -> Result<String, ActivityError> {
-        let name = name.valid()?;
         if name.is_empty() {
             let failure = ApplicationFailure::builder("a name is empty: leave it out".to_owned());
             return Err(failure

@@ -37,9 +37,8 @@ impl SayHelloWorkflow {
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
-        nothing: Input<()>,
+        _nothing: Input<()>,
     ) -> WorkflowResult<Vec<String>> {
-        nothing.valid()?;
         // Each call schedules its activity immediately; the `await` only collects the results. The
         // SDK's own `join_all` polls in the given order, so a replay sees what the run saw.
         let greetings = (1..=5).map(|user| {
@@ -83,7 +82,7 @@ impl SayHelloBoundedWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<BoundedInput>,
     ) -> WorkflowResult<Vec<String>> {
-        let BoundedInput { names, at_most } = input.valid()?;
+        let BoundedInput { names, at_most } = input.decode(ctx)?;
         // Cancelled with the workflow, and by the first greeting that fails.
         let stop = ctx.cancellation_token().child_token();
         let failure = RefCell::new(None);
@@ -133,7 +132,7 @@ impl SayHelloEachWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<BoundedInput>,
     ) -> WorkflowResult<Vec<Outcome>> {
-        let BoundedInput { names, at_most } = input.valid()?;
+        let BoundedInput { names, at_most } = input.decode(ctx)?;
         let stop = ctx.cancellation_token();
         let outcomes = bounded(names, at_most, &stop, async |name| {
             match say_hello(ctx, name, &stop).await {

@@ -5,7 +5,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, idempotency_key, stopped};
+use shared::{idempotency_key, stopped};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -42,9 +42,8 @@ impl GreetingActivities {
     pub async fn compose_greeting(
         self: Arc<Self>,
         ctx: ActivityContext,
-        input: Input<ComposeGreetingInput>,
+        input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
-        let input = input.valid()?;
         // The same in every attempt, so that the service recognizes the work that it has begun.
         let id = &idempotency_key(ctx.info())?;
         tracing::info!(id, attempt = ctx.info().attempt, "polling");
@@ -118,9 +117,9 @@ mod tests {
     };
     use tokio::net::TcpListener;
 
-    fn world() -> Input<ComposeGreetingInput> {
+    fn world() -> ComposeGreetingInput {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
-        ComposeGreetingInput { greeting, name }.into()
+        ComposeGreetingInput { greeting, name }
     }
 
     /// How the activity fails against such a service, and whether it would be tried again.
@@ -233,10 +232,7 @@ mod tests {
         for length in [65_534, 65_535] {
             let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
             let input = ComposeGreetingInput { greeting, name };
-            match env
-                .run(GreetingActivities::compose_greeting, input.into())
-                .await
-            {
+            match env.run(GreetingActivities::compose_greeting, input).await {
                 Ok(_) => assert_eq!(length, 65_534),
                 Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
                     let service = service.url();

@@ -5,7 +5,7 @@ pub mod workflows;
 
 use activities::GreetingActivities;
 use reqwest::Url;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::WorkerOptions;
 use workflows::GreetingWorkflow;
 
@@ -25,5 +25,6 @@ pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOp
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
         .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows())
         .build())
 }

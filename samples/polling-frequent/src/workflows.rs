@@ -21,7 +21,7 @@ impl GreetingWorkflow {
     ) -> WorkflowResult<String> {
         let input = ComposeGreetingInput {
             greeting: "Hello".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
         };
         // All the polling of one attempt; then the server begins another. It is no limit on the
         // whole: that would be a `schedule_to_close_timeout`.

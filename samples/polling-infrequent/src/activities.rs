@@ -3,7 +3,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, idempotency_key};
+use shared::idempotency_key;
 use std::{sync::Arc, time::Duration};
 use temporalio_common::error::ApplicationErrorCategory;
 use temporalio_macros::activities;
@@ -37,9 +37,9 @@ impl GreetingActivities {
     pub async fn compose_greeting(
         self: Arc<Self>,
         ctx: ActivityContext,
-        input: Input<ComposeGreetingInput>,
+        input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
-        let ComposeGreetingInput { greeting, name } = input.valid()?;
+        let ComposeGreetingInput { greeting, name } = input;
         // The same in every attempt, so that the service recognizes the work that it has begun.
         let id = &idempotency_key(ctx.info())?;
         let service = &self.service;
@@ -86,9 +86,9 @@ mod tests {
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
     use tokio::net::TcpListener;
 
-    fn world() -> Input<ComposeGreetingInput> {
+    fn world() -> ComposeGreetingInput {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
-        ComposeGreetingInput { greeting, name }.into()
+        ComposeGreetingInput { greeting, name }
     }
 
     /// How an attempt fails against such a service.
@@ -170,10 +170,7 @@ mod tests {
         for length in [65_534, 65_535] {
             let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
             let input = ComposeGreetingInput { greeting, name };
-            match env
-                .run(GreetingActivities::compose_greeting, input.into())
-                .await
-            {
+            match env.run(GreetingActivities::compose_greeting, input).await {
                 Ok(_) => assert_eq!(length, 65_534),
                 Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
                     let service = service.url();

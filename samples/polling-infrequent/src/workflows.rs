@@ -31,7 +31,7 @@ impl GreetingWorkflow {
         ctx: &mut WorkflowContext<Self>,
         arguments: Inputs<String, PollOptions>,
     ) -> WorkflowResult<String> {
-        let (name, options) = arguments.valid()?;
+        let (name, options) = arguments.decode(ctx)?;
         let interval = options.map_or(POLL_INTERVAL, |options| {
             Duration::from_secs(options.poll_interval_seconds.get().into())
         });

@@ -3,7 +3,7 @@
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use shared::{Input, idempotency_key};
+use shared::{Json, idempotency_key};
 use std::{sync::Arc, time::Duration};
 use temporalio_macros::activities;
 use temporalio_sdk::{
@@ -40,9 +40,9 @@ impl GreetingActivities {
     pub async fn compose_greeting(
         self: Arc<Self>,
         ctx: ActivityContext,
-        input: Input<ComposeGreetingInput>,
-    ) -> Result<Option<String>, ActivityError> {
-        let ComposeGreetingInput { greeting, name, id } = input.valid()?;
+        input: ComposeGreetingInput,
+    ) -> Result<Json<Option<String>>, ActivityError> {
+        let ComposeGreetingInput { greeting, name, id } = input;
         let id = match id {
             Some(id) => id,
             None => idempotency_key(ctx.info())?,
@@ -53,8 +53,11 @@ impl GreetingActivities {
         let request = self.client.get(service.clone()).query(&query);
         let response = request.send().await.map_err(no_answer)?;
         match response.status() {
-            StatusCode::OK => Ok(Some(response.text().await.map_err(no_answer)?)),
-            StatusCode::SERVICE_UNAVAILABLE => Ok(None),
+            StatusCode::OK => {
+                let greeting = response.text().await.map_err(no_answer)?;
+                Ok(Json(Some(greeting)))
+            }
+            StatusCode::SERVICE_UNAVAILABLE => Ok(Json(None)),
             status => {
                 let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
                     .type_name("ServiceFailed".to_owned())
@@ -85,10 +88,10 @@ mod tests {
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
     use tokio::net::TcpListener;
 
-    fn world() -> Input<ComposeGreetingInput> {
+    fn world() -> ComposeGreetingInput {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
         let id = None;
-        ComposeGreetingInput { greeting, name, id }.into()
+        ComposeGreetingInput { greeting, name, id }
     }
 
     /// How an attempt fails against such a service.
@@ -112,7 +115,7 @@ mod tests {
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         for requests in 1..=5 {
-            let polled = env
+            let Json(polled) = env
                 .run(GreetingActivities::compose_greeting, world())
                 .await?;
             assert_eq!(polled.is_some(), requests == 5);
@@ -168,10 +171,7 @@ mod tests {
             let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
             let id = Some("test".to_owned());
             let input = ComposeGreetingInput { greeting, name, id };
-            match env
-                .run(GreetingActivities::compose_greeting, input.into())
-                .await
-            {
+            match env.run(GreetingActivities::compose_greeting, input).await {
                 Ok(_) => assert_eq!(length, 65_534),
                 Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) => {
                     let service = service.url();

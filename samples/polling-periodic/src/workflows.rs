@@ -2,7 +2,7 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Inputs, OrCancelled, child_id, sleep};
+use shared::{Input, Inputs, Json, OrCancelled, child_id, sleep};
 use std::{num::NonZeroU32, pin::pin, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -36,7 +36,7 @@ impl GreetingWorkflow {
         ctx: &mut WorkflowContext<Self>,
         arguments: Inputs<String, PollOptions>,
     ) -> WorkflowResult<String> {
-        let (name, options) = arguments.valid()?;
+        let (name, options) = arguments.decode(ctx)?;
         let input = PollGreetingInput {
             name,
             poll_interval_seconds: options.map_or(POLL_INTERVAL, |o| o.poll_interval_seconds),
@@ -84,7 +84,7 @@ impl PollGreetingWorkflow {
         ctx: &mut WorkflowContext<Self>,
         input: Input<PollGreetingInput>,
     ) -> WorkflowResult<String> {
-        let input = input.valid()?;
+        let input = input.decode(ctx)?;
         let interval = Duration::from_secs(input.poll_interval_seconds.get().into());
         for _ in 0..POLLS_PER_RUN {
             let compose = ComposeGreetingInput {
@@ -96,7 +96,7 @@ impl PollGreetingWorkflow {
             };
             // "Not yet" is a result, not an error: what the default policy retries is trouble.
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
-            let polled = ctx
+            let Json(polled) = ctx
                 .execute_activity(GreetingActivities::compose_greeting, compose, options)
                 .await
                 .or_cancelled(ctx)?;

@@ -1,7 +1,6 @@
 //! The activity.
 
 use serde::{Deserialize, Serialize};
-use shared::Input;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -23,9 +22,9 @@ impl ScheduleActivities {
     #[activity(name = "your_activity")]
     pub async fn your_activity(
         _ctx: ActivityContext,
-        input: Input<Greeting>,
+        input: Greeting,
     ) -> Result<String, ActivityError> {
-        let Greeting { greeting, name } = input.valid()?;
+        let Greeting { greeting, name } = input;
         Ok(format!("{greeting}, {name}!"))
     }
 }
@@ -43,7 +42,7 @@ mod tests {
             greeting: "Hello".to_owned(),
             name: "Ada".to_owned(),
         };
-        let greeting = env.run(ScheduleActivities::your_activity, input.into());
+        let greeting = env.run(ScheduleActivities::your_activity, input);
         assert_eq!(greeting.await?, "Hello, Ada!");
         Ok(())
     }

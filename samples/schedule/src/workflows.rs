@@ -21,7 +21,7 @@ impl YourSchedulesWorkflow {
     ) -> WorkflowResult<String> {
         let greeting = Greeting {
             greeting: "Hello".to_owned(),
-            name: name.valid()?,
+            name: name.decode(ctx)?,
         };
         // The SDK's schedules cannot limit the time of what they start: what must end limits itself.
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));

@@ -1,6 +1,5 @@
 //! The activity that does nothing, so that what is measured is what surrounds it.
 
-use shared::Input;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -11,10 +10,7 @@ pub struct ThroughputActivities;
 impl ThroughputActivities {
     /// Returns what it is given.
     #[activity(name = "echo")]
-    pub async fn echo(
-        _ctx: ActivityContext,
-        payload: Input<String>,
-    ) -> Result<String, ActivityError> {
-        Ok(payload.valid()?)
+    pub async fn echo(_ctx: ActivityContext, payload: String) -> Result<String, ActivityError> {
+        Ok(payload)
     }
 }

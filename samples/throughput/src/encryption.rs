@@ -1,6 +1,7 @@
 //! Encryption, which worker and starter may both be told to do: what the codec costs.
 
 use payload_codec::EncryptionArgs;
+use shared::AbsentAsNull;
 use temporalio_common::data_converters::{
     DataConverter, DefaultFailureConverter, PayloadConverter,
 };
@@ -25,12 +26,12 @@ impl Encryption {
     /// As [`EncryptionArgs::codec`].
     pub fn data_converter(&self, remote: Option<&str>) -> anyhow::Result<DataConverter> {
         if !self.encrypt {
-            return Ok(DataConverter::default());
+            return Ok(shared::data_converter());
         }
         Ok(DataConverter::new(
             PayloadConverter::default(),
             DefaultFailureConverter::default(),
-            self.args.codec(remote)?,
+            AbsentAsNull(self.args.codec(remote)?),
         ))
     }
 }

@@ -89,7 +89,7 @@ impl ThroughputWorkflow {
     /// Returns how many steps it took.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
-        let plan = plan.valid()?;
+        let plan = plan.decode(ctx)?;
         plan.check().map_err(ApplicationFailure::non_retryable)?;
         let Plan {
             shape,
@@ -174,9 +174,9 @@ impl EchoWorkflow {
     /// Returns what it is given.
     #[run]
     pub async fn run(
-        _ctx: &mut WorkflowContext<Self>,
+        ctx: &mut WorkflowContext<Self>,
         payload: Input<String>,
     ) -> WorkflowResult<String> {
-        Ok(payload.valid()?)
+        payload.decode(ctx)
     }
 }

@@ -1,7 +1,7 @@
 //! The activity: it checks what it is given, and leaves its result to be checked by the workflow.
 
 use crate::models::MyModels;
-use shared::Input;
+use shared::Json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -17,9 +17,9 @@ impl MyActivities {
     #[activity(name = "my_activity")]
     pub async fn my_activity(
         _ctx: ActivityContext,
-        models: Input<MyModels>,
-    ) -> Result<Input<MyModels>, ActivityError> {
-        Ok(models.valid()?.into())
+        models: Json<MyModels>,
+    ) -> Result<Json<MyModels>, ActivityError> {
+        Ok(models)
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
         }])?;
         let env = ActivityEnvironment::builder().build();
         let returned = env.run(MyActivities::my_activity, models.clone().into());
-        assert_eq!(returned.await?.valid()?, models);
+        assert_eq!(returned.await?.0, models);
         Ok(())
     }
 }

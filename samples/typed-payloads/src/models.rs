@@ -34,7 +34,8 @@ pub struct MyModel {
 
     /// What that costs.
     #[garde(custom(not_negative))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal")]
+    #[schemars(with = "Option<Decimal>", extend("pattern" = decimal::PATTERN))]
     pub fee: Option<Decimal>,
 
     /// How it was given.
@@ -134,6 +135,51 @@ mod date_time {
                 Ok(_) => format!("{text} has a time zone, and is to have none"),
                 Err(_) => format!("is not like 2000-01-02T03:04:05: {error}"),
             })
+        })
+    }
+}
+
+/// A string, which keeps all digits; or a number, which Java and JavaScript write. A number that a double
+/// cannot hold has lost digits by the time it is read here, unless `Input` or `Json` has refused it.
+mod decimal {
+    use super::*;
+    use rust_decimal::Error;
+    use serde::de::Error as _;
+    use serde_json::Value;
+
+    /// The strings that are read. `Decimal` alone would also read `1_000`, and round what is too long.
+    pub const PATTERN: &str = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$";
+
+    pub fn serialize<S: Serializer>(fee: &Option<Decimal>, to: S) -> Result<S::Ok, S::Error> {
+        fee.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Decimal>, D::Error> {
+        let text = match Option::<Value>::deserialize(from)? {
+            None => return Ok(None),
+            Some(Value::String(text)) => text,
+            Some(Value::Number(number)) => number.to_string(),
+            Some(_) => return Err(D::Error::custom("is neither a string nor a number")),
+        };
+        match parse(&text) {
+            Some(Ok(fee)) => Ok(Some(fee)),
+            Some(Err(error)) => Err(D::Error::custom(format!("{text} is out of range: {error}"))),
+            None => Err(D::Error::custom(format!("{text} is not like 12.50"))),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Result<Decimal, Error>> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let unsigned = |text| str::strip_prefix(text, ['+', '-']).unwrap_or(text);
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+        let is_decimal = digits(unsigned(whole)) && digits(fraction) && digits(unsigned(exponent));
+        is_decimal.then(|| {
+            let exact = Decimal::from_str_exact(mantissa)?;
+            match mantissa.len() == text.len() {
+                true => Ok(exact),
+                false => Decimal::from_scientific(text),
+            }
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The workflow: what it receives is checked twice, from the client and from the activity.
 
 use crate::{activities::MyActivities, models::MyModels};
-use shared::{Input, OrCancelled};
+use shared::{Input, Json, OrCancelled};
 use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -21,12 +21,12 @@ impl MyWorkflow {
     ) -> WorkflowResult<MyModels> {
         // Here, and so again on replay: a rule added later would refuse what running workflows
         // have accepted, which then do something else than their history says.
-        let models = models.valid()?;
+        let models = models.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
-        let returned = ctx
+        let Json(returned) = ctx
             .execute_activity(MyActivities::my_activity, models, options)
             .await
             .or_cancelled(ctx)?;
-        Ok(returned.valid()?)
+        Ok(returned)
     }
 }

@@ -41,7 +41,7 @@ macro_rules! my_workflow {
                 ctx: &mut WorkflowContext<Self>,
                 models: Input<Vec<$model>>,
             ) -> WorkflowResult<RawValue> {
-                let models = RawValue::from_value(&models.valid()?, ctx.payload_converter());
+                let models = RawValue::from_value(&models.decode(ctx)?, ctx.payload_converter());
                 let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
                 let activity = UntypedActivity::new("my_activity");
                 Ok(ctx.execute_activity(activity, models, options).await?)

@@ -2,7 +2,6 @@
 
 use crate::workflows::{Order, Receipt};
 use anyhow::anyhow;
-use shared::Input;
 use temporalio_macros::activities;
 use temporalio_sdk::{
     ApplicationFailure,
@@ -23,11 +22,8 @@ pub struct OrderActivities;
 impl OrderActivities {
     /// Refuses an order that looks like fraud.
     #[activity(name = "fraud_check")]
-    pub async fn fraud_check(
-        _ctx: ActivityContext,
-        order: Input<Order>,
-    ) -> Result<(), ActivityError> {
-        let Order { number, cents } = order.valid()?;
+    pub async fn fraud_check(_ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
+        let Order { number, cents } = order;
         if cents > MOST_CENTS {
             let refused = anyhow!("order {number} over {cents} cents is refused");
             return Err(ApplicationFailure::builder(refused)
@@ -41,11 +37,8 @@ impl OrderActivities {
 
     /// Hands the order to the carrier.
     #[activity(name = "ship_order")]
-    pub async fn ship_order(
-        _ctx: ActivityContext,
-        order: Input<Order>,
-    ) -> Result<Receipt, ActivityError> {
-        let Order { number, .. } = order.valid()?;
+    pub async fn ship_order(_ctx: ActivityContext, order: Order) -> Result<Receipt, ActivityError> {
+        let Order { number, .. } = order;
         Ok(Receipt {
             parcel: format!("parcel-{number}"),
         })
@@ -63,7 +56,7 @@ mod tests {
         let env = ActivityEnvironment::builder().build();
         let check = |cents| {
             let number = "A-17".to_owned();
-            env.run(OrderActivities::fraud_check, Order { number, cents }.into())
+            env.run(OrderActivities::fraud_check, Order { number, cents })
         };
         check(MOST_CENTS).await?;
         let refused = check(MOST_CENTS + 1).await;
@@ -82,7 +75,7 @@ mod tests {
         let env = ActivityEnvironment::builder().build();
         let (number, parcel) = ("A-17".to_owned(), "parcel-A-17".to_owned());
         let order = Order { number, cents: 1 };
-        let receipt = env.run(OrderActivities::ship_order, order.into());
+        let receipt = env.run(OrderActivities::ship_order, order);
         assert_eq!(receipt.await?, Receipt { parcel });
         Ok(())
     }

@@ -5,7 +5,7 @@ pub mod stages;
 pub mod workflows;
 
 use activities::OrderActivities;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 
@@ -26,7 +26,8 @@ pub fn worker_options(
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())
         .activity_inbound_interceptor(SizeLimit)
-        .workflow_interceptor(SizeLimit::in_workflows());
+        .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows());
     let options = match stage {
         Stage::Initial => options.register_workflow::<v1_initial::OrderWorkflow>()?,
         Stage::Patched => options.register_workflow::<v2_patched::OrderWorkflow>()?,

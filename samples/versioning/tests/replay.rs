@@ -183,7 +183,7 @@ mod mutants {
                         $ctx: &mut WorkflowContext<Self>,
                         order: Input<Order>,
                     ) -> WorkflowResult<Receipt> {
-                        let $order = order.valid()?;
+                        let $order = order.decode($ctx)?;
                         let receipt = $body;
                         $ctx.wait_condition(|workflow| workflow.delivered).await?;
                         Ok(receipt)

@@ -204,7 +204,7 @@ impl<'a> Project<'a> {
     /// The worker is killed here by a test of its own; in the workspace one test kills all workers.
     fn write_kill_test(&self) -> anyhow::Result<()> {
         let converter = match self.encrypts()? {
-            false => "temporalio_common::data_converters::DataConverter::default()".to_owned(),
+            false => "shared::data_converter()".to_owned(),
             true => format!(
                 "{}::data_converter(payload_codec::EncryptionArgs::default().codec(None)?)",
                 self.names.name.replace('-', "_")

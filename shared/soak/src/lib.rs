@@ -6,6 +6,7 @@
 use anyhow::Context;
 use futures::TryStreamExt;
 use payload_codec::EncryptionArgs;
+use shared::AbsentAsNull;
 use std::{collections::BTreeMap, path::Path};
 use temporalio_client::WorkflowExecutionStatus;
 use temporalio_common::data_converters::{
@@ -74,7 +75,7 @@ fn encrypting() -> anyhow::Result<DataConverter> {
     Ok(DataConverter::new(
         PayloadConverter::default(),
         DefaultFailureConverter::default(),
-        EncryptionArgs::default().codec(None)?,
+        AbsentAsNull(EncryptionArgs::default().codec(None)?),
     ))
 }
 

@@ -69,7 +69,7 @@ impl TestEnv {
     /// # Errors
     /// If there is no server and none can be started.
     pub async fn new() -> anyhow::Result<Self> {
-        Self::with_data_converter(DataConverter::default()).await
+        Self::with_data_converter(shared::data_converter()).await
     }
 
     /// As [`TestEnv::new`], with a data converter of the sample's own, for its worker too.

@@ -9,7 +9,8 @@ use temporalio_sdk::Worker;
 async fn main() -> MainResult {
     let args = WorkerArgs::parse();
     let runtime = args.init_telemetry()?;
-    let client = args.connect_with(data_converter()).await?;
+    let mut client = args.connect().await?;
+    client.options_mut().data_converter = data_converter();
     let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;
     Ok(run_until_shutdown(worker).await?)

@@ -54,7 +54,8 @@ async fn main() -> MainResult {
     let models = MyModels::try_from(models)?;
 
     // Names the path in errors about the result, which may come from any worker.
-    let client = starter.connect_with(converter::data_converter()).await?;
+    let mut client = starter.connect().await?;
+    client.options_mut().data_converter = converter::data_converter();
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options =
         WorkflowStartOptions::new(task_queue, starter.workflow_id("typed-payloads")?).build();

@@ -23,7 +23,7 @@ impl OrderWorkflow {
         ctx: &mut WorkflowContext<Self>,
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
-        let order = order.valid()?;
+        let order = order.decode(ctx)?;
         let receipt = ctx
             .execute_activity(OrderActivities::ship_order, order, options())
             .await

@@ -23,7 +23,7 @@ impl OrderWorkflow {
         ctx: &mut WorkflowContext<Self>,
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
-        let order = order.valid()?;
+        let order = order.decode(ctx)?;
         // True for an order that comes to this line for the first time, and recorded then; false for
         // one that an older worker has brought past it. So an order is of one kind to its end.
         if ctx.patched(FRAUD_CHECK) {

@@ -24,7 +24,7 @@ impl OrderWorkflow {
         ctx: &mut WorkflowContext<Self>,
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
-        let order = order.valid()?;
+        let order = order.decode(ctx)?;
         // Records a marker that the next stage may ignore. The one that `patched` records it may not.
         ctx.deprecate_patch(FRAUD_CHECK);
         ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())

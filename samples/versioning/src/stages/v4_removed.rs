@@ -23,7 +23,7 @@ impl OrderWorkflow {
         ctx: &mut WorkflowContext<Self>,
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
-        let order = order.valid()?;
+        let order = order.decode(ctx)?;
         ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())
             .await
             .or_cancelled(ctx)?;

@@ -317,8 +317,9 @@ async fn connect(address: &str, encryption: &Encryption) -> anyhow::Result<Clien
         ..Default::default()
     };
     let remote = connection.remote_address()?;
-    let data_converter = encryption.data_converter(remote.as_deref())?;
-    connection.connect_with(data_converter).await
+    let mut client = connection.connect().await?;
+    client.options_mut().data_converter = encryption.data_converter(remote.as_deref())?;
+    Ok(client)
 }
 
 impl Running {
