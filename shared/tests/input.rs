@@ -2,19 +2,31 @@
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use shared::{Input, describe};
+use serde_json::{Value, json};
+use shared::{Input, OrCancelled, describe};
 use std::time::Duration;
-use temporalio_client::{UntypedSignal, UntypedWorkflow};
-use temporalio_common::UntypedActivity;
+use temporalio_client::{
+    Client, NamespacedClient, UntypedSignal, UntypedWorkflow, grpc::WorkflowService,
+    tonic::IntoRequest,
+};
+use temporalio_common::{
+    RetryPolicy,
+    data_converters::RawValue,
+    protos::temporal::api::{
+        common::v1::WorkflowExecution,
+        enums::v1::EventType::{ChildWorkflowExecutionStarted, WorkflowTaskFailed},
+        workflowservice::v1::ResetWorkflowExecutionRequest,
+    },
+};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, SyncWorkflowContext, WorkerOptions, WorkflowContext,
-    WorkflowRegistrationError, WorkflowResult,
+    ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, SyncWorkflowContext,
+    WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{activity_types, raw_json, with_worker};
+use testing::{TestEnv, bad_input, raw_json, until, until_pending, with_worker};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Deposit {
@@ -51,38 +63,208 @@ impl DepositsWorkflow {
     }
 }
 
-/// Passes its input on to an activity that takes another type.
+/// A workflow and an activity of the previous version, which take a number.
 #[workflow]
 #[derive(Default)]
-pub struct MismatchWorkflow;
+pub struct Old;
 
 #[workflow_methods]
-impl MismatchWorkflow {
-    #[run]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, text: Input<String>) -> WorkflowResult<()> {
-        let activity = UntypedActivity::new("double");
-        let input = raw_json(&[json!(text.decode(ctx)?)]);
-        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
-        ctx.execute_activity(activity, input, options).await?;
-        Ok(())
+impl Old {
+    #[run(name = "Receiver")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, number: Input<u32>) -> WorkflowResult<u32> {
+        number.decode(ctx)
     }
 }
 
-pub struct Activities;
+pub struct OldActivities;
 
 #[activities]
-impl Activities {
-    #[activity(name = "double")]
-    pub async fn double(_ctx: ActivityContext, number: u32) -> Result<u32, ActivityError> {
-        Ok(number * 2)
+impl OldActivities {
+    #[activity(name = "receive")]
+    pub async fn receive(_ctx: ActivityContext, number: u32) -> Result<u32, ActivityError> {
+        Ok(number)
     }
+}
+
+fn old_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<Old>()?
+        .register_activities(OldActivities)
+        .build())
+}
+
+/// The same, of the next version, which takes a text.
+#[workflow]
+#[derive(Default)]
+pub struct New;
+
+#[workflow_methods]
+impl New {
+    #[run(name = "Receiver")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, text: Input<String>) -> WorkflowResult<u32> {
+        Ok(text.decode(ctx)?.len() as u32)
+    }
+}
+
+pub struct NewActivities;
+
+#[activities]
+impl NewActivities {
+    #[activity(name = "receive")]
+    pub async fn receive(_ctx: ActivityContext, text: String) -> Result<u32, ActivityError> {
+        Ok(text.len() as u32)
+    }
+}
+
+fn new_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<New>()?
+        .register_activities(NewActivities)
+        .build())
+}
+
+/// A worker reports only the first failure of a workflow task. The next attempt lasts this long, and
+/// then the server tries again.
+const TASK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How one part of an application sends a text to another.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub enum Edge {
+    Activity,
+    Child,
+    ContinueAsNew,
+}
+
+/// Sends a text of the next version to a task queue, where workers of both versions may be.
+#[workflow]
+#[derive(Default)]
+pub struct Sender;
+
+#[workflow_methods]
+impl Sender {
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, input: Input<Value>) -> WorkflowResult<u32> {
+        let Ok((edge, task_queue)) = serde_json::from_value(input.decode(ctx)?) else {
+            return Ok(0);
+        };
+        let text = "three".to_owned();
+        match edge {
+            Edge::Activity => {
+                let policy = RetryPolicy::builder().backoff_coefficient(1.0);
+                let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(5))
+                    .task_queue(task_queue)
+                    .retry_policy(policy.build())
+                    .build();
+                let received = ctx.execute_activity(NewActivities::receive, text, options);
+                received.await.or_cancelled(ctx)
+            }
+            Edge::Child => {
+                let id = format!("{}-child", ctx.workflow_id());
+                let mut options = ChildWorkflowOptions::workflow_id(id);
+                options.task_queue = Some(task_queue);
+                options.task_timeout = Some(TASK_TIMEOUT);
+                let child = ctx.start_child_workflow(New::run, text, options);
+                let child = child.await.or_cancelled(ctx)?;
+                child.result().await.or_cancelled(ctx)
+            }
+            Edge::ContinueAsNew => {
+                let options = ContinueAsNewOptions::builder()
+                    .workflow_type("Receiver".to_owned())
+                    .task_queue(task_queue)
+                    .task_timeout(TASK_TIMEOUT)
+                    .build();
+                match ctx.continue_as_new(json!(text).into(), options)? {}
+            }
+        }
+    }
+}
+
+fn sender_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .register_workflow::<Sender>()?
+        .build())
+}
+
+/// Resets a workflow to before its first task.
+async fn reset(client: &Client, workflow_id: &str) -> anyhow::Result<()> {
+    let request = ResetWorkflowExecutionRequest {
+        namespace: client.namespace(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: workflow_id.to_owned(),
+            ..Default::default()
+        }),
+        reason: "test".to_owned(),
+        workflow_task_finish_event_id: 4,
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    let mut client = client.clone();
+    client
+        .reset_workflow_execution(request.into_request())
+        .await?;
+    Ok(())
+}
+
+/// In a rolling deployment, an old worker meets what a new one has sent: to an activity, to a child, to
+/// the next run, and to a run after a reset. Nothing fails for good, and a new worker finishes it. Only
+/// what a client has sent fails, because only the client can send something else.
+#[tokio::test]
+async fn a_new_worker_cures_what_an_old_one_cannot_read() -> anyhow::Result<()> {
+    let (senders, receivers) = (TestEnv::new().await?, TestEnv::new().await?);
+    senders
+        .work(sender_options, async {
+            let mut waiting = Vec::new();
+            for edge in [Edge::Activity, Edge::Child, Edge::ContinueAsNew] {
+                let input = json!([edge, receivers.task_queue]);
+                let handle = senders.start_json::<Sender>("Sender", &[input]).await?;
+                waiting.push(handle);
+            }
+            let client = &receivers.client;
+            let old = async {
+                let mut options = receivers.start_options();
+                options.task_timeout = Some(TASK_TIMEOUT);
+                let started = client
+                    .start_workflow(New::run, "three".into(), options)
+                    .await?;
+                let reason = "invalid type: string \"three\", expected u32";
+                assert_eq!(bad_input(&started).await?, reason);
+                let id = started.info().workflow_id.clone();
+                reset(client, &id).await?;
+                waiting.push(client.get_workflow_handle(id));
+
+                let [activity, child, continued, reset] = &waiting[..] else {
+                    bail!("there are four ways");
+                };
+                let failed = until_pending(activity, |activity| activity.attempt > 1).await?;
+                let message = failed.last_failure.unwrap_or_default().message;
+                assert_eq!(message, format!("Encoding error: {reason}"));
+                until(child, ChildWorkflowExecutionStarted).await?;
+                let child = format!("{}-child", child.info().workflow_id);
+                for id in [
+                    &child,
+                    &continued.info().workflow_id,
+                    &reset.info().workflow_id,
+                ] {
+                    let handle = client.get_workflow_handle::<UntypedWorkflow>(id);
+                    until(&handle, WorkflowTaskFailed).await?;
+                }
+                Ok(())
+            };
+            receivers.work(old_options, old).await?;
+            let new = async {
+                for handle in &waiting {
+                    assert_eq!(handle.get_result(Default::default()).await?, 5);
+                }
+                Ok(())
+            };
+            receivers.work(new_options, new).await
+        })
+        .await
 }
 
 fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<DepositsWorkflow>()?
-        .register_workflow::<MismatchWorkflow>()?
-        .register_activities(Activities)
         .build())
 }
 
@@ -116,29 +298,6 @@ async fn a_bad_signal_does_not_wedge_the_workflow() -> anyhow::Result<()> {
         assert_eq!(sum, 3);
         let wrong_type = "bad input: `amount`: invalid type: string \"lots\", expected u32";
         assert_eq!(refused, [wrong_type, "bad input: the argument is missing"]);
-        Ok(())
-    })
-    .await
-}
-
-/// An activity that gets what it cannot read fails once, not for ever.
-#[tokio::test]
-async fn bad_activity_input_is_not_retried() -> anyhow::Result<()> {
-    with_worker(worker_options, async |env| {
-        let handle = env
-            .client
-            .start_workflow(MismatchWorkflow::run, "two".into(), env.start_options())
-            .await?;
-        let error = handle
-            .get_result(Default::default())
-            .await
-            .expect_err("bad input");
-        let reason = "bad input: invalid type: string \"two\", expected u32 (BadInput)";
-        assert_eq!(
-            describe(&error),
-            format!("workflow failed: activity double failed: {reason}")
-        );
-        assert_eq!(activity_types(&handle).await?, ["double"]);
         Ok(())
     })
     .await
