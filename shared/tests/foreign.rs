@@ -179,12 +179,12 @@ impl PassesOn {
     }
 }
 
-struct Activities;
+pub struct Activities;
 
 #[activities]
 impl Activities {
     #[activity(name = "takes_nothing")]
-    async fn takes_nothing(
+    pub async fn takes_nothing(
         _ctx: ActivityContext,
         _nothing: Json<()>,
     ) -> Result<String, ActivityError> {

@@ -13,7 +13,6 @@ use temporalio_client::{
 };
 use temporalio_common::{
     RetryPolicy,
-    data_converters::RawValue,
     protos::temporal::api::{
         common::v1::WorkflowExecution,
         enums::v1::EventType::{ChildWorkflowExecutionStarted, WorkflowTaskFailed},

@@ -31,7 +31,7 @@ impl GreetingWorkflow {
         ctx: &mut WorkflowContext<Self>,
         name: Input<String>,
     ) -> WorkflowResult<String> {
-        let name = name.valid()?;
+        let name = name.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         Ok(ctx
             .execute_activity(Greetings::greet, name, options)

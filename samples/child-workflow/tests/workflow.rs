@@ -774,7 +774,7 @@ impl MockChild {
         ctx: &mut WorkflowContext<Self>,
         input: Input<ComposeGreetingInput>,
     ) -> WorkflowResult<String> {
-        match input.valid()?.name.as_str() {
+        match input.decode(ctx)?.name.as_str() {
             "bad" => Err(ApplicationFailure::non_retryable("no greeting for bad").into()),
             "slow" => {
                 ctx.wait_condition(|_| false).await?;

@@ -7,7 +7,7 @@ use local_activity::{
     workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow},
 };
 use serde_json::json;
-use shared::{Input, MAX_INPUT, describe};
+use shared::{MAX_INPUT, describe};
 use std::time::Duration;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::{

@@ -190,9 +190,9 @@ impl MockActivities {
     #[activity(name = "say_hello_activity")]
     pub async fn say_hello_activity(
         ctx: ActivityContext,
-        name: Input<String>,
+        name: String,
     ) -> Result<String, ActivityError> {
-        match name.valid()?.as_str() {
+        match name.as_str() {
             "bad" => Err(ApplicationFailure::non_retryable("no greeting for bad").into()),
             "slow" => {
                 // Until the worker shuts down.

@@ -300,7 +300,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                 let started = env
                     .client
                     .start_activity(compose, input.into(), options.build());
-                assert_eq!(started.await?.result().await?, answer);
+                assert_eq!(started.await?.result().await?.0, answer);
             }
             assert_eq!(service.ids().len(), 3);
             Ok(())

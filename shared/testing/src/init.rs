@@ -188,7 +188,7 @@ mod tests {
         for body in [
             "panic!()",
             "todo!()",
-            "Self { name: input.valid().unwrap() }",
+            "Self { name: input.into_result().unwrap() }",
             "Self { name: input.name.clone() }",
             "Self { first: input.names[0] }",
             "Self { each: input.sum / input.count }",
