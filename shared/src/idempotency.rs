@@ -27,6 +27,10 @@ use temporalio_sdk::{ApplicationFailure, activities::ActivityInfo};
 /// # Ok(key)
 /// # }
 /// ```
+#[allow(
+    clippy::result_large_err,
+    reason = "the SDK's own error type, by value, is what `?` takes"
+)]
 pub fn idempotency_key(info: &ActivityInfo) -> Result<String, ApplicationFailure> {
     let id = &info.activity_id;
     match (&info.workflow_run_id, info.scheduled_time) {
