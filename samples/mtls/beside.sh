@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What `make` brings along for this sample, read by shared/scripts/sample: a local server that speaks no
-# TLS gets a gateway in front of it that does, ten ports above. A server that is named otherwise gets none.
+# shared/scripts/sample reads this file. It starts a TLS gateway in front of a local server that does not
+# support TLS. The gateway's port is that of the server plus ten. If flags or a profile choose the server,
+# there is no gateway.
 
 # shellcheck disable=SC2154
 if [ -n "$local_server" ] && ! names_server "$@"; then

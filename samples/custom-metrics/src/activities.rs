@@ -1,6 +1,6 @@
-//! The activities. Nothing in here counts anything.
+//! The activities. They contain no code for metrics.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+#![allow(clippy::disallowed_methods, reason = "an activity may wait")]
 
 use shared::Json;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-/// How long the activity sleeps, so how long the other one waits.
+/// How long the activity sleeps. The other activity waits for as long.
 pub const SLEEP: Duration = Duration::from_secs(1);
 
-/// What is in stock of everything.
+/// Number of pieces in stock.
 pub const IN_STOCK: u32 = 10;
 
-/// Nobody orders more than this in earnest.
-pub const PLAUSIBLE: u32 = 1_000;
+/// Maximum number of pieces in one order.
+pub const MAX_PIECES: u32 = 1_000;
 
-/// The type of the failure that says "sold out".
+/// Type of the failure when an order exceeds the stock.
 pub const SOLD_OUT: &str = "SoldOut";
 
 /// The activities of this sample.
@@ -28,7 +28,7 @@ pub struct MetricsActivities;
 
 #[activities]
 impl MetricsActivities {
-    /// Prints, and sleeps.
+    /// Writes a log line and sleeps.
     #[activity(name = "print_and_sleep")]
     pub async fn print_and_sleep(
         _ctx: ActivityContext,
@@ -39,17 +39,19 @@ impl MetricsActivities {
         Ok(())
     }
 
-    /// Reserves so many pieces, if they are there.
+    /// Reserves pieces, if there are enough in stock.
     #[activity(name = "reserve_stock")]
     pub async fn reserve_stock(_ctx: ActivityContext, pieces: u32) -> Result<(), ActivityError> {
         let (message, kind, category) = match pieces {
             pieces if pieces <= IN_STOCK => return Ok(()),
-            // An answer, not a fault: benign, so the SDK does not count it as a failure.
-            pieces if pieces <= PLAUSIBLE => {
-                ("sold out", SOLD_OUT, ApplicationErrorCategory::Benign)
-            }
-            _ => (
-                "nobody orders so many in earnest",
+            // An expected answer. The SDK does not count benign failures.
+            pieces if pieces <= MAX_PIECES => (
+                "sold out".to_owned(),
+                SOLD_OUT,
+                ApplicationErrorCategory::Benign,
+            ),
+            pieces => (
+                format!("{pieces} pieces ordered, more than the limit of {MAX_PIECES}"),
                 "Implausible",
                 ApplicationErrorCategory::Unspecified,
             ),
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
-    /// Sold out is benign, an implausible order is not; neither is worth another attempt.
+    /// "Sold out" is a benign failure, and an order above the limit is not. Neither is retried.
     #[tokio::test]
     async fn reserves() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
@@ -76,7 +78,7 @@ mod tests {
         for (pieces, kind, category) in [
             (IN_STOCK + 1, SOLD_OUT, ApplicationErrorCategory::Benign),
             (
-                PLAUSIBLE + 1,
+                MAX_PIECES + 1,
                 "Implausible",
                 ApplicationErrorCategory::Unspecified,
             ),
@@ -84,7 +86,7 @@ mod tests {
             let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) =
                 reserve(pieces).await
             else {
-                anyhow::bail!("{pieces} reserved");
+                anyhow::bail!("{pieces} pieces were reserved");
             };
             assert_eq!(failure.type_name(), Some(kind));
             assert_eq!(failure.category(), category);

@@ -14,18 +14,18 @@ use temporalio_sdk::{
 };
 use workflows::{OrderWorkflow, StartTwoActivitiesWorkflow};
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "custom-metrics-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike; `metrics` is where it counts.
+/// Returns the options of the worker, which the worker binary and the tests share. The worker records on `metrics`.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(
     task_queue: &str,
     metrics: Metrics,
 ) -> Result<WorkerOptions, WorkflowRegistrationError> {
-    // One activity at a time, so that there is a wait to be seen. The rest as the SDK has it.
+    // One activity at a time, so that the second one waits. The other values are the SDK's defaults.
     let tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(100))
         .activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
@@ -41,7 +41,7 @@ pub fn worker_options(
         .register_activities(MetricsActivities)
         .build();
     // The registered types are the only ones that become labels.
-    let metrics = metrics.of(&options.workflows());
+    let metrics = metrics.with_workflow_types(&options.workflows());
     options
         .activity_inbound_interceptor(metrics)
         .activity_inbound_interceptor(LogFields)

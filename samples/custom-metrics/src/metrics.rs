@@ -1,9 +1,9 @@
-//! The endpoint, the metrics of our own on it, and the interceptor that records them.
+//! The metrics endpoint, our own metrics, and the interceptor that records them.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "no workflow code in here, except `Metrics::order`, which only adds"
+    reason = "this file contains no workflow code, except `Metrics::order`, which only adds"
 )]
 
 use anyhow::{Context, anyhow};
@@ -27,21 +27,23 @@ use temporalio_sdk::{
     runtime::RuntimeOptions,
 };
 
-/// How an order came in. A label of a metric, so an enum and no text: text from outside would make
-/// as many series as there are spellings.
+/// How an order arrived.
+///
+/// It is an enum because it is a label of a metric. Each spelling of a text from outside would make one more
+/// series.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
     /// The web shop.
     Web,
-    /// Over the counter.
+    /// A physical shop.
     Shop,
-    /// By telephone.
+    /// The telephone.
     Phone,
 }
 
 impl Channel {
-    /// As the label says it.
+    /// Returns the value of the label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Web => "web",
@@ -51,24 +53,27 @@ impl Channel {
     }
 }
 
-/// Where the metrics are read, unless somebody says otherwise.
+/// Default address of the metrics endpoint.
 pub const ADDRESS: &str = "127.0.0.1:9090";
 
-/// The label's value for all workflow types that the worker has not registered. Anybody who may start a workflow
-/// chooses its type, and each value is one more series.
+/// Value of the label `workflow_type` for all types that the worker has not registered.
+///
+/// Anyone who can start a workflow chooses its type, and each value of the label makes one more series.
 pub const UNKNOWN: &str = "_unknown";
 
 const SCHEDULE_TO_START: &str = "activity_schedule_to_start_latency";
 
-/// In seconds: from a worker that is free, over one that is busy, to a backlog of a quarter of an
-/// hour. A quantile is only as exact as the bucket that it falls into, so they are close together
-/// where the alert is.
+/// Buckets of the histogram in seconds: from a free worker over a busy one to a backlog of a quarter of an hour.
+///
+/// A quantile is only as exact as the bucket that it falls into, so the buckets are narrow around the alert's
+/// threshold.
 const BUCKETS: [f64; 12] = [
     0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 900.0,
 ];
 
-/// The meter of the exporter and what is recorded on it. The SDK hands no meter to activities or
-/// workflows, so whoever records holds this one.
+/// The exporter's meter and the metrics recorded on it.
+///
+/// The SDK gives activities and workflows no meter, so all code that records a metric holds a clone of this.
 #[derive(Clone)]
 pub struct Metrics {
     address: SocketAddr,
@@ -80,24 +85,24 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Serves them at `http://<address>/metrics`; port 0 stands for any that is free.
+    /// Serves the metrics at `http://<address>/metrics`. Port 0 stands for any free port.
     ///
     /// # Errors
-    /// If the address cannot be listened on.
+    /// If it cannot listen on the address.
     pub fn serve(address: SocketAddr) -> anyhow::Result<Self> {
         let options = PrometheusExporterOptions::builder()
             .socket_addr(address)
-            // Prometheus's own unit. The default is milliseconds.
+            // Prometheus's convention. The default is milliseconds.
             .use_seconds_for_durations(true)
-            // Matches any name that contains this one, so the SDK's histogram of nearly the same
-            // name too: the two can be compared.
+            // This matches every name that contains the key, so the SDK's histogram with nearly the same name
+            // has the same buckets, and the two can be compared.
             .histogram_bucket_overrides(HistogramBucketOverrides {
                 overrides: HashMap::from([(SCHEDULE_TO_START.to_owned(), BUCKETS.to_vec())]),
             })
             .build();
         let exporter = start_prometheus_metric_exporter(options).map_err(|error| {
             anyhow!(
-                "cannot serve metrics at {address}: {error}; say where else with --metrics-address"
+                "cannot serve metrics at {address}: {error}; choose another address with --metrics-address"
             )
         })?;
         let meter: Arc<dyn CoreMeter> = exporter.meter;
@@ -112,17 +117,17 @@ impl Metrics {
             workflow_types: Arc::default(),
             schedule_to_start: meter.histogram_duration(parameters(
                 SCHEDULE_TO_START,
-                "Seconds that an attempt at an activity waited for a worker",
+                "Seconds that an activity attempt waited for a worker",
             )),
             executions: meter.counter(parameters(
                 "activity_executions_total",
-                "Attempts at activities by status: started, completed, failed",
+                "Activity attempts by status: started, completed, failed",
             )),
             orders: meter.counter(parameters("orders_total", "Orders received, by channel")),
             meter,
         };
-        // A series that appears with its first failure has not increased since the scrape before,
-        // so the alert on it would miss that failure.
+        // If a series appeared only with its first failure, Prometheus would see no increase, and an alert
+        // would miss that failure.
         for status in ["started", "completed", "failed"] {
             metrics.executed(status, 0);
         }
@@ -132,23 +137,23 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// As before, with these types as values of the label `workflow_type`, and [`UNKNOWN`] for all others.
-    pub fn of(mut self, workflows: &WorkflowDefinitions) -> Self {
+    /// Allows the types of these workflows as values of the label `workflow_type`. All others become [`UNKNOWN`].
+    pub fn with_workflow_types(mut self, workflows: &WorkflowDefinitions) -> Self {
         let types = workflows.workflow_definitions();
         let types = types.map(|workflow| workflow.workflow_type.to_string());
         self.workflow_types = Arc::new(types.collect());
         self
     }
 
-    /// Where they are served, with the port that was free.
+    /// Returns the address of the endpoint, with the port that was chosen for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The SDK's runtime, whose own metrics go to the same endpoint.
+    /// Returns the SDK's runtime, whose metrics go to the same endpoint.
     ///
     /// # Errors
-    /// When called outside a tokio runtime.
+    /// If called outside a tokio runtime.
     pub fn runtime(&self) -> anyhow::Result<Runtime> {
         let options = RuntimeOptions::builder()
             .telemetry_options(self.telemetry())
@@ -157,8 +162,9 @@ impl Metrics {
         Runtime::from_current_tokio(options).context("cannot start the SDK's runtime")
     }
 
-    /// As [`ConnectionArgs::connect`], and the connection counts its requests to the server: the
-    /// runtime counts what the worker does, but not those.
+    /// Connects as [`ConnectionArgs::connect`] does, and lets the connection count its requests to the server.
+    ///
+    /// The runtime counts the work of the worker, but not these requests.
     ///
     /// # Errors
     /// As [`ConnectionArgs::connect`].
@@ -174,7 +180,7 @@ impl Metrics {
             .build()
     }
 
-    /// Counts an order. For workflow code, and only while it is not replaying.
+    /// Counts an order. Workflow code must not call this while it replays.
     pub fn order(&self, channel: Channel) {
         self.ordered(channel, 1);
     }
@@ -192,7 +198,7 @@ impl Metrics {
     }
 }
 
-/// Around every attempt at every activity, which knows nothing of it.
+/// Records every activity attempt, without any code in the activity.
 impl ActivityInboundInterceptor for Metrics {
     fn execute_activity<'a>(
         &'a self,
@@ -200,18 +206,18 @@ impl ActivityInboundInterceptor for Metrics {
         next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
     ) -> ExecuteActivityOutput<'a> {
         let info = input.activity_info();
-        // Both by the server's clock. An error means that it was set back in between.
+        // Both times are from the server's clock. An error means that the clock was set back in between.
         if let (Some(scheduled), Some(started)) =
             (info.current_attempt_scheduled_time, info.started_time)
             && let Ok(waited) = started.duration_since(scheduled)
         {
-            // Both labels have as many values as this worker has types: the SDK runs no activity that is not
-            // registered, but the workflow may be another worker's. An id in a label would make new series
-            // for every workflow, and the process would keep them until it ends.
+            // The labels may only have the types registered here as values. The SDK runs no other activities, but
+            // the workflow may belong to another worker. An id as a label would make a new series for every
+            // workflow, and the process would keep it until it ends.
             let workflow_type = match &info.workflow_type {
                 Some(known) if self.workflow_types.contains(known) => known.clone(),
                 Some(_) => UNKNOWN.to_owned(),
-                // Started without a workflow.
+                // A standalone activity.
                 None => String::new(),
             };
             let labels = [
@@ -226,9 +232,9 @@ impl ActivityInboundInterceptor for Metrics {
             let result = next.run(input).await;
             match &result {
                 Ok(_) => self.executed("completed", 1),
-                // Goes on elsewhere, and ends there.
+                // The activity continues elsewhere, and ends there.
                 Err(ActivityError::WillCompleteAsync) => {}
-                // Panics as well: the SDK makes errors of them before they come here.
+                // This includes panics, which the SDK has already turned into errors.
                 Err(_) => self.executed("failed", 1),
             }
             result

@@ -1,9 +1,9 @@
-//! Reads the endpoint as Prometheus does, and says what changed between two readings.
+//! Reads the endpoint as Prometheus does, and finds the changes between two readings.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "no workflow code in here"
+    reason = "this file contains no workflow code"
 )]
 
 use anyhow::{Context, anyhow};
@@ -12,7 +12,7 @@ use reqwest::Url;
 use std::{collections::HashMap, fmt, net::SocketAddr, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// What the table shows; the endpoint has some twenty metrics more.
+/// The metrics that the table shows. The endpoint has about twenty more.
 const SHOWN: [&str; 4] = [
     "activity_executions_total",
     "activity_schedule_to_start_latency_bucket",
@@ -20,34 +20,37 @@ const SHOWN: [&str; 4] = [
     "temporal_activity_execution_failed",
 ];
 
-/// A worker that starts at the same time is given so long to serve its metrics.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker that starts at the same time may take to serve its metrics.
+const STARTUP_LIMIT: Duration = Duration::from_secs(5);
 
-/// One reading: each series with its value, in the order of the page.
+/// One reading of the endpoint: every series with its value, in the order of the page.
 pub struct Scrape(Vec<(String, f64)>);
 
 impl Scrape {
     /// Reads `http://<address>/metrics`.
     ///
     /// # Errors
-    /// If nothing answers there, or not with metrics.
+    /// If nothing answers there, or the answer has no metrics.
     pub async fn read(address: SocketAddr) -> anyhow::Result<Self> {
         let url = Url::parse(&format!("http://{address}/metrics"))?;
         let client = http_client(&url, Duration::from_secs(2))?;
         let answer = client.get(url.clone()).send().await;
         let answer = answer.and_then(|answer| answer.error_for_status());
         let answer = answer.map_err(|_| {
-            anyhow!("no worker serves metrics at {url}; say where one does with --metrics-address")
+            anyhow!(
+                "no worker serves metrics at {url}; start one, or give its address with --metrics-address"
+            )
         })?;
-        Self::parse(&answer.text().await?).with_context(|| format!("no metrics at {url}"))
+        Self::parse(&answer.text().await?)
+            .with_context(|| format!("the answer of {url} has no metrics"))
     }
 
-    /// As [`Scrape::read`], and waits for a worker that is about to start.
+    /// Reads the endpoint as [`Scrape::read`] does, and waits for a worker that is about to start.
     ///
     /// # Errors
     /// As [`Scrape::read`], after five seconds.
     pub async fn first(address: SocketAddr) -> anyhow::Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STARTUP_LIMIT;
         loop {
             match Self::read(address).await {
                 Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(100)).await,
@@ -82,12 +85,12 @@ impl Scrape {
             .reduce(|sum, value| sum + value)
     }
 
-    /// All series, written as on the page.
+    /// Returns all series, written as on the page.
     pub fn series(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(series, _)| series.as_str())
     }
 
-    /// What has changed since `before`, of the metrics that this sample is about.
+    /// Returns the changes since `before`, of the metrics that the table shows.
     pub fn since(&self, before: &Scrape) -> Difference {
         let before: HashMap<_, _> = before.0.iter().map(|(s, value)| (s, value)).collect();
         let mut rows = Vec::new();
@@ -96,7 +99,7 @@ impl Scrape {
             let mut change = value - before.get(series).copied().unwrap_or(&0.0);
             let mut title = series.clone();
             if let Some((labels, bound)) = series.rsplit_once(",le=\"") {
-                // A bucket holds those below it too; the last one is followed by another series.
+                // A bucket includes the buckets below it. After the last bucket comes another series.
                 let last = bound.starts_with("+Inf");
                 (change, below) = (change - below, if last { 0.0 } else { change });
                 title = match bound.trim_end_matches("\"}") {
@@ -105,7 +108,7 @@ impl Scrape {
                 };
                 title = title.replacen("_bucket", "", 1);
             } else if title.starts_with("temporal_") {
-                // The SDK's have labels for the namespace and more, too long for a table.
+                // The SDK's series have more labels, such as the namespace, which are too long for a table.
                 title = name(series).to_owned();
             }
             if change != 0.0 {
@@ -120,7 +123,7 @@ fn name(series: &str) -> &str {
     series.split('{').next().unwrap_or(series)
 }
 
-/// What [`Scrape::since`] found; prints as a table.
+/// The changes that [`Scrape::since`] found. It prints as a table.
 pub struct Difference(Vec<(String, f64)>);
 
 impl fmt::Display for Difference {
@@ -150,9 +153,9 @@ mod tests {
         Ok(())
     }
 
-    /// Buckets hold those below them, the table does not; what has not changed is left out.
+    /// The table counts each value in one bucket only, and leaves out unchanged series.
     #[test]
-    fn difference() -> anyhow::Result<()> {
+    fn shows_changes_by_bucket() -> anyhow::Result<()> {
         let before =
             "# HELP x y\norders_total{channel=\"web\"} 1\norders_total{channel=\"shop\"} 4\n";
         let after = "orders_total{channel=\"web\"} 3\n\

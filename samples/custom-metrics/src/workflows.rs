@@ -1,4 +1,4 @@
-//! The workflows: one that makes an activity wait for another, and one that counts by itself.
+//! The workflows. In one, an activity waits for another. The other one counts orders itself.
 
 use crate::{
     activities::{MetricsActivities, SOLD_OUT},
@@ -11,10 +11,10 @@ use temporalio_common::error::{ActivityExecutionError, IncomingError};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult, workflows::join_all};
 
-/// How long an attempt may take. The wait for a worker is not part of it.
+/// How long an attempt may take, without the wait for a worker.
 const START_TO_CLOSE: Duration = Duration::from_secs(5);
 
-/// Two activities at once, for a worker that runs one at a time.
+/// Schedules two activities at once. The worker of this sample runs one at a time.
 #[workflow]
 #[derive(Default)]
 pub struct StartTwoActivitiesWorkflow;
@@ -38,19 +38,19 @@ impl StartTwoActivitiesWorkflow {
 /// The input of [`OrderWorkflow`]: `{"channel":"web","pieces":3}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Order {
-    /// How it came in.
+    /// How the order arrived.
     pub channel: Channel,
-    /// How much of it.
+    /// Number of pieces ordered.
     pub pieces: u32,
 }
 
-/// Counts the order and reserves what it asks for.
+/// Counts an order and reserves its pieces.
 #[workflow]
 pub struct OrderWorkflow {
     metrics: Metrics,
 }
 
-// No `Default`: `worker_options` registers a factory, which hands it the metrics.
+// There is no `Default`, because `worker_options` registers a factory that passes the metrics in.
 #[workflow_methods(factory_only)]
 impl OrderWorkflow {
     /// Returns `"reserved"` or `"sold out"`.
@@ -60,10 +60,10 @@ impl OrderWorkflow {
         order: Input<Order>,
     ) -> WorkflowResult<String> {
         let Order { channel, pieces } = order.decode(ctx)?;
-        // Silent while replaying, thanks to `LogFields`; a metric is not.
+        // During a replay `LogFields` suppresses this line. Nothing suppresses a metric.
         tracing::info!(?channel, pieces, "order received");
-        // Without this, every replay counts the order again. The metrics may be used for nothing
-        // else in here: what they hold differs from run to run.
+        // Without this condition, every replay counts the order again. The workflow must not read the metrics,
+        // because their values are not the same in a replay.
         if !ctx.is_replaying() {
             ctx.state(|workflow| workflow.metrics.order(channel));
         }
@@ -78,7 +78,7 @@ impl OrderWorkflow {
 }
 
 impl OrderWorkflow {
-    /// A workflow that counts on `metrics`; for `register_workflow_with_factory`.
+    /// Creates a workflow that counts on `metrics`, for `register_workflow_with_factory`.
     pub fn new(metrics: Metrics) -> Self {
         Self { metrics }
     }

@@ -1,7 +1,11 @@
-//! The rules of `alerts.yml` in a real Prometheus: each one fires when it should, and stays silent when it should not.
+//! Tests the rules of `alerts.yml` in a real Prometheus. Each rule fires in its own situation and stays silent in
+//! the others.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use anyhow::{Context, bail, ensure};
 use custom_metrics::{
@@ -38,18 +42,18 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How long exactly the expected alerts must fire: longer than the windows of most rules and their `for` together,
-/// once both are shortened.
+/// How long the expected alerts, and no others, must fire. This is longer than the window and the `for` of most
+/// rules together, as shortened for this test.
 const HOLD: Duration = Duration::from_secs(9);
 
-/// How long a scene may take to get there.
-const PATIENCE: Duration = Duration::from_secs(50);
+/// How long a scene may take until the expected alerts fire.
+const SCENE_LIMIT: Duration = Duration::from_secs(50);
 
-/// The windows of the rules, and what they become here. Prometheus scrapes every second instead of every five. A
-/// worker that cannot poll tries again every ten seconds, so that window stays longer than that.
+/// The windows of the rules, and the windows that replace them in this test. Prometheus scrapes every second
+/// instead of every five. A worker that cannot poll tries again every ten seconds, so that window stays longer.
 const WINDOWS: [(&str, &str); 3] = [("[10m]", "[10s]"), ("[5m]", "[6s]"), ("[1m]", "[20s]")];
 
-/// How long a condition must last here before an alert fires.
+/// How long a condition must last in this test before an alert fires.
 const FOR: &str = "for: 2s";
 
 fn shortened(rules: &str) -> anyhow::Result<String> {
@@ -61,12 +65,12 @@ fn shortened(rules: &str) -> anyhow::Result<String> {
     }
     ensure!(
         !Regex::new(r"\d[mh]\b")?.is_match(&rules),
-        "too long: {rules}"
+        "a duration is too long for this test: {rules}"
     );
     Ok(rules)
 }
 
-/// A port that nobody listens on at the moment.
+/// Returns a port on which nothing listens at the moment.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
@@ -77,7 +81,7 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// A directory of this test's own, removed when dropped.
+/// A directory for one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -94,7 +98,7 @@ impl Drop for Folder {
     }
 }
 
-/// A development server of this test's own, which it may freeze. It says every second how many tasks wait.
+/// A development server of this test, which the test may freeze. It reports its backlog every second.
 struct Server {
     process: Child,
     port: u16,
@@ -139,11 +143,11 @@ impl Server {
         local(self.port).to_string()
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     async fn env(&self) -> anyhow::Result<TestEnv> {
         let answers = async {
             loop {
-                // The namespace comes last, so a start is the test.
+                // The server creates the namespace last, so it is ready when it can start a workflow.
                 if let Ok(client) = connect_to(&self.address(), DataConverter::default()).await {
                     let env = TestEnv {
                         client,
@@ -156,7 +160,7 @@ impl Server {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        let answers = timeout(PATIENCE, answers).await;
+        let answers = timeout(SCENE_LIMIT, answers).await;
         answers.context("the development server does not answer")
     }
 
@@ -186,7 +190,7 @@ impl Prometheus {
         let folder = Folder::new(&format!("prometheus-{port}"))?;
         let rules = shortened(&fs::read_to_string("alerts.yml")?)?;
         fs::write(folder.0.join("alerts.yml"), rules)?;
-        // The server writes `_` for `-`. What it says about the queues of other scenes is theirs.
+        // The server writes `_` for `-`. Its metrics about the task queues of other scenes are dropped.
         let kept = task_queue.replace('-', "_");
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -195,7 +199,7 @@ impl Prometheus {
                 {"job_name": "worker", "static_configs": [{"targets": [worker.to_string()]}]},
                 {
                     "job_name": "server",
-                    // The server's page is a hundred times as long as a worker's.
+                    // The server's page is a hundred times longer than a worker's.
                     "scrape_interval": "2s",
                     "scrape_timeout": "2s",
                     "static_configs": [{"targets": [local(server.metrics).to_string()]}],
@@ -241,7 +245,7 @@ impl Prometheus {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Waits until these alerts fire and no others, for as long as [`HOLD`].
+    /// Waits until these alerts, and no others, have fired for as long as [`HOLD`].
     async fn settles(&self, expected: &[&str]) -> anyhow::Result<()> {
         self.fire(expected, HOLD).await
     }
@@ -249,8 +253,8 @@ impl Prometheus {
     async fn fire(&self, expected: &[&str], hold: Duration) -> anyhow::Result<()> {
         let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
         let (begin, mut since, mut firing) = (Instant::now(), None, None);
-        while begin.elapsed() < PATIENCE {
-            // While it starts, it does not answer.
+        while begin.elapsed() < SCENE_LIMIT {
+            // Prometheus does not answer while it starts.
             firing = self.firing().await.ok();
             match since {
                 _ if firing.as_ref() != Some(&expected) => since = None,
@@ -270,7 +274,7 @@ async fn start(env: &TestEnv, workflow_type: &str, input: &[Value]) -> anyhow::R
     Ok(())
 }
 
-/// Starts an order, waits until it ends, however it does, and then for `pause`; forever.
+/// Starts an order, waits until it ends in any way, pauses, and repeats this forever.
 async fn repeat(env: &TestEnv, order: Value, pause: Duration) -> anyhow::Result<()> {
     loop {
         let order = order.clone();
@@ -286,7 +290,7 @@ fn ended(many: anyhow::Result<Vec<()>>) -> anyhow::Result<()> {
     many.map(|_| ())
 }
 
-/// The sample's worker, as a process.
+/// Starts the sample's worker as a process.
 async fn worker(server: &Server, task_queue: &str, metrics: u16) -> anyhow::Result<WorkerProcess> {
     let mut worker = WorkerProcess::start(
         env!("CARGO_BIN_EXE_custom-metrics-worker"),
@@ -298,11 +302,11 @@ async fn worker(server: &Server, task_queue: &str, metrics: u16) -> anyhow::Resu
     Ok(worker)
 }
 
-/// What goes on in a scene until its alerts have been judged.
+/// The load that runs in a scene until its alerts have been checked.
 type Load<'a> = LocalBoxFuture<'a, anyhow::Result<()>>;
 
-/// Judges the alerts of the sample's worker under a load.
-async fn beside_process(
+/// Checks the alerts for the sample's worker under a load.
+async fn check_process(
     server: &Server,
     env: &TestEnv,
     load: Load<'_>,
@@ -313,12 +317,12 @@ async fn beside_process(
     let prometheus = Prometheus::start(local(metrics), server, &env.task_queue)?;
     tokio::select! {
         ended = load => bail!("the load ended: {ended:?}"),
-        judged = prometheus.settles(expected) => judged,
+        checked = prometheus.settles(expected) => checked,
     }
 }
 
-/// Judges the alerts of a worker in this process under a load.
-async fn beside(
+/// Checks the alerts for a worker in this process under a load.
+async fn check_worker(
     server: &Server,
     env: &TestEnv,
     options: impl FnOnce(&str, Metrics) -> anyhow::Result<WorkerOptions>,
@@ -331,20 +335,20 @@ async fn beside(
     let options = options(&env.task_queue, metrics)?;
     let mut worker = Worker::new(&runtime, env.client.clone(), options)?;
     let shutdown = worker.shutdown_handle();
-    let judged = async {
-        let judged = tokio::select! {
+    let checked = async {
+        let checked = tokio::select! {
             ended = load => bail!("the load ended: {ended:?}"),
-            judged = prometheus.settles(expected) => judged,
+            checked = prometheus.settles(expected) => checked,
         };
         shutdown();
-        judged
+        checked
     };
-    let (ran, judged) = tokio::join!(worker.run(), judged);
-    judged?;
+    let (ran, checked) = tokio::join!(worker.run(), checked);
+    checked?;
     Ok(ran?)
 }
 
-/// Stands in for the sample's activities: a piece takes a tenth of a second.
+/// Replaces the sample's activities. Reserving a piece takes a tenth of a second.
 pub struct Slow;
 
 #[activities]
@@ -356,7 +360,7 @@ impl Slow {
     }
 }
 
-/// One slot for activities, as in the sample.
+/// Returns options with one activity slot, as in the sample, and slow activities.
 fn one_slow_slot(task_queue: &str, metrics: Metrics) -> anyhow::Result<WorkerOptions> {
     let tuner = worker_options(task_queue, metrics.clone())?.tuner;
     let options = WorkerOptions::new(task_queue).tuner(tuner);
@@ -366,15 +370,15 @@ fn one_slow_slot(task_queue: &str, metrics: Metrics) -> anyhow::Result<WorkerOpt
         .build())
 }
 
-/// Room for one workflow, which the next one pushes out.
+/// Returns options with room for a single workflow in the cache.
 fn tiny_cache(task_queue: &str, metrics: Metrics) -> anyhow::Result<WorkerOptions> {
     let mut options = worker_options(task_queue, metrics)?;
     options.max_cached_workflows = 1;
     Ok(options)
 }
 
-/// A worker that comes and goes: orders wait for it for almost a second.
-async fn comes_and_goes(env: &TestEnv, metrics: &Metrics, done: &Cell<bool>) -> anyhow::Result<()> {
+/// Starts and stops a worker again and again. Orders wait almost a second for it.
+async fn start_and_stop(env: &TestEnv, metrics: &Metrics, done: &Cell<bool>) -> anyhow::Result<()> {
     let runtime = metrics.runtime()?;
     while !done.get() {
         let input = [order(1)];
@@ -402,14 +406,14 @@ fn order(pieces: u32) -> Value {
     json!({"channel": "shop", "pieces": pieces})
 }
 
-/// Whether both programs are there; says so if not.
+/// Returns whether both programs are installed, and prints a line if not.
 fn installed() -> anyhow::Result<bool> {
     for program in ["prometheus", "promtool"] {
         if outside(program).arg("--version").output().is_err() {
-            // Cargo shows of a test that passes only what does not go through `eprintln`.
+            // Not with `eprintln!`, because the test harness hides what a passing test prints with it.
             writeln!(
                 std::io::stderr(),
-                "skipped: there is no {program} to try alerts.yml with"
+                "SKIPPED: {program} is not installed, so alerts.yml is not tested"
             )?;
             return Ok(false);
         }
@@ -417,9 +421,9 @@ fn installed() -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Every rule of `alerts.yml` fires in the scene that it is for and in no other: an idle worker, none, a busy one
-/// with a single slot, one with too few slots, failing activities, failing workflow tasks, failing requests, a
-/// cache that is too small, a worker that is away at times, a server that is frozen, and one that is gone.
+/// Every rule of `alerts.yml` fires in its own scene and in no other. The scenes are an idle worker, no worker, a
+/// busy worker with a single slot, a worker with too few slots, failing activities, failing workflow tasks, failing
+/// requests, a cache that is too small, a worker that is away at times, a frozen server, and a server that is gone.
 #[tokio::test]
 async fn fire_when_they_should() -> anyhow::Result<()> {
     if !installed()? {
@@ -432,7 +436,7 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
 
     let (server, frozen) = (Server::start()?, Server::start()?);
     let all = server.env().await?;
-    // A task queue of its own. Nobody else is on this server.
+    // Each scene has its own task queue. Nothing else uses this server.
     let scene = |name: &str| TestEnv {
         task_queue: name.to_owned(),
         ..all.clone()
@@ -441,9 +445,9 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
 
     let idle = async {
         let env = scene("idle");
-        // Sold out is an answer, not a failure.
+        // "Sold out" is a benign failure.
         let load = try_join_all([order(1), order(20)].map(|order| repeat(&env, order, short)));
-        beside_process(&server, &env, load.map(ended).boxed_local(), &[]).await
+        check_process(&server, &env, load.map(ended).boxed_local(), &[]).await
     };
     let none = async {
         let env = scene("none");
@@ -455,13 +459,13 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
     let busy = async {
         let env = scene("busy");
         let load = repeat(&env, order(9), Duration::ZERO).boxed_local();
-        beside(&server, &env, one_slow_slot, load, &[]).await
+        check_worker(&server, &env, one_slow_slot, load, &[]).await
     };
     let crowded = async {
         let env = scene("too-few-slots");
         let load = try_join_all([30; 4].map(|pieces| repeat(&env, order(pieces), Duration::ZERO)));
         let expected = ["ActivitiesWait", "SlotsUsedUp"];
-        beside(
+        check_worker(
             &server,
             &env,
             one_slow_slot,
@@ -473,7 +477,7 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
     let activities_fail = async {
         let env = scene("failing-activities");
         let load = repeat(&env, order(2_000), short).boxed_local();
-        beside_process(&server, &env, load, &["ActivitiesFail"]).await
+        check_process(&server, &env, load, &["ActivitiesFail"]).await
     };
     let tasks_fail = async {
         let env = scene("failing-workflow-tasks");
@@ -483,7 +487,7 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
                 sleep(Duration::from_secs(3)).await;
             }
         };
-        beside_process(&server, &env, load.boxed_local(), &["WorkflowTasksFail"]).await
+        check_process(&server, &env, load.boxed_local(), &["WorkflowTasksFail"]).await
     };
     let requests_fail = async {
         let env = scene("failing-requests");
@@ -493,17 +497,17 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
                     .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
                     .await?;
                 until_pending(&handle, |activity| activity.last_started_time.is_some()).await?;
-                // The worker reports an activity that the server no longer knows.
+                // The worker then reports an activity that the server no longer knows.
                 handle.terminate(Default::default()).await?;
                 sleep(SLEEP).await;
             }
         };
-        beside_process(&server, &env, load.boxed_local(), &["RequestsFail"]).await
+        check_process(&server, &env, load.boxed_local(), &["RequestsFail"]).await
     };
     let small = async {
         let env = scene("tiny-cache");
         let load = try_join_all([1; 4].map(|pieces| repeat(&env, order(pieces), Duration::ZERO)));
-        beside(
+        check_worker(
             &server,
             &env,
             tiny_cache,
@@ -517,13 +521,13 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
         let metrics = Metrics::serve(local(0))?;
         let prometheus = Prometheus::start(metrics.address(), &server, &env.task_queue)?;
         let done = Cell::new(false);
-        let judged = async {
-            let judged = prometheus.settles(&["WorkflowTasksWait"]).await;
+        let checked = async {
+            let checked = prometheus.settles(&["WorkflowTasksWait"]).await;
             done.set(true);
-            judged
+            checked
         };
-        let (came, judged) = tokio::join!(comes_and_goes(&env, &metrics, &done), judged);
-        judged?;
+        let (came, checked) = tokio::join!(start_and_stop(&env, &metrics, &done), checked);
+        checked?;
         came
     };
     let gone = async {

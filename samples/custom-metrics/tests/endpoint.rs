@@ -1,7 +1,10 @@
-//! The real worker binary: its endpoint, its log, and what it says when the port is taken.
+//! Runs the real worker binary: its endpoint, its log, and its error when the port is in use.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use crate::promql;
 use anyhow::{Context, ensure};
@@ -33,7 +36,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A worker, where its metrics are, and the lines of its log.
+/// A worker process, the address of its metrics, and the lines of its log.
 struct Running {
     process: Child,
     metrics: SocketAddr,
@@ -44,7 +47,7 @@ fn command(env: &TestEnv, filter: &str) -> anyhow::Result<Command> {
     let mut worker = Command::new(env!("CARGO_BIN_EXE_custom-metrics-worker"));
     worker
         .args(["--address", address()?, "--task-queue", &env.task_queue])
-        // Empty is as good as none.
+        // An empty value counts as not set.
         .env("RUST_LOG", filter)
         .stderr(Stdio::piped())
         .kill_on_drop(true);
@@ -80,17 +83,21 @@ async fn start(env: &TestEnv, filter: &str, flags: &[&str]) -> anyhow::Result<Ru
 }
 
 impl Running {
-    /// Ends the worker, so that the server knows: what it had in its cache is anybody's.
+    /// Stops the worker with a signal, so that the server gives its cached workflows to another worker.
     async fn stop(mut self) -> anyhow::Result<Vec<String>> {
-        let pid = self.process.id().context("it has ended")?.to_string();
+        let pid = self
+            .process
+            .id()
+            .context("the worker has ended")?
+            .to_string();
         Command::new("kill").arg(pid).status().await?;
         ensure!(self.process.wait().await?.success());
         Ok(self.log.await?)
     }
 }
 
-/// Runs an order to its end on one worker, and queries it on the next, which has to replay it for
-/// that. The logs of both, the workflow, and how often the second one counted the order.
+/// Runs an order to its end on one worker, and queries it on a second one, which must replay it for that.
+/// Returns the logs of both, the workflow id, and how often the second worker counted the order.
 async fn order_and_replay(
     env: &TestEnv,
     filter: &str,
@@ -122,8 +129,8 @@ async fn order_and_replay(
     Ok((log, handle.info().workflow_id.clone(), counted))
 }
 
-/// Replayed by another worker, an order is not counted again, and its line not logged again. The
-/// line says whose it is.
+/// When another worker replays an order, it does not count it again and does not log it again. The log line names
+/// the workflow.
 #[tokio::test]
 async fn replay_is_silent() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -136,10 +143,10 @@ async fn replay_is_silent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same for machines: every line is JSON, with the fields in `spans`, also if `RUST_LOG` names
-/// the sample alone; an activity's line says its type and attempt.
+/// With `--log-format json` every line is JSON, with the fields in `spans`, even if `RUST_LOG` names only this
+/// sample. The line of an activity has its type and attempt.
 #[tokio::test]
-async fn json() -> anyhow::Result<()> {
+async fn json_lines_have_all_fields() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (filter, flags) = ("custom_metrics=info", ["--log-format", "json"]);
     let (mut log, id, _) = order_and_replay(&env, filter, &flags).await?;
@@ -174,9 +181,8 @@ async fn json() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A worker whose cache has room for one workflow, and orders that want it: they push each other
-/// out, and come back.
-async fn crowded(env: &TestEnv, metrics: &Metrics) -> anyhow::Result<()> {
+/// Runs orders on a worker whose cache has room for one workflow, so that it evicts and replays them.
+async fn overflow_the_cache(env: &TestEnv, metrics: &Metrics) -> anyhow::Result<()> {
     let mut options = worker_options(&env.task_queue, metrics.clone())?;
     options.max_cached_workflows = 1;
     let runtime = metrics.runtime()?;
@@ -203,14 +209,13 @@ async fn order(
     env.start_json("OrderWorkflow", &[order]).await
 }
 
-/// Every metric that the dashboard asks for is there with every label, at the worker
-/// or the server, once what it counts has happened; and of the two failures the SDK counts the one
-/// that is not benign.
+/// The worker or the server has every metric of the dashboard, with every label, after the events that it counts
+/// have happened. Of two failures the SDK counts only the one that is not benign.
 #[tokio::test]
-async fn what_is_asked_for_exists() -> anyhow::Result<()> {
+async fn dashboard_queries_find_data() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let worker = start(&env, "", &[]).await?;
-    // A workflow task that fails: this worker knows no such workflow.
+    // A workflow task that fails, because the worker does not know the workflow type.
     let unknown = env.start_options();
     let id = unknown.workflow_id.clone();
     let kind = UntypedWorkflow::new("NoSuchWorkflow");
@@ -220,13 +225,13 @@ async fn what_is_asked_for_exists() -> anyhow::Result<()> {
     let unknown = env.client.get_workflow_handle::<OrderWorkflow>(id);
     until(&unknown, WorkflowTaskFailed).await?;
     unknown.terminate(Default::default()).await?;
-    // An activity that fails, and one that answers "sold out".
+    // A benign failure of an activity, and one that is not.
     for pieces in [11, 1_001] {
         let handle = order(&env, pieces).await?;
         let _ = handle.get_result(Default::default()).await;
     }
-    // A workflow that is cancelled; and a request that fails: the server no longer knows the
-    // activity that is reported done.
+    // A workflow that is cancelled, and a request that fails, because the worker reports an activity that the
+    // server no longer knows.
     let handle = env
         .start_json::<StartTwoActivitiesWorkflow>("StartTwoActivitiesWorkflow", &[])
         .await?;
@@ -234,18 +239,18 @@ async fn what_is_asked_for_exists() -> anyhow::Result<()> {
     handle.cancel(Default::default()).await?;
     let _ = handle.get_result(Default::default()).await;
     let small = Metrics::serve("127.0.0.1:0".parse()?)?;
-    crowded(&TestEnv::new().await?, &small).await?;
+    overflow_the_cache(&TestEnv::new().await?, &small).await?;
 
     let server = server_metrics()?;
-    let asked = promql::asked()?;
+    let queried = promql::queried_metrics()?;
     let mut missing = Vec::new();
     for _ in 0..100 {
         let worker = Scrape::read(worker.metrics).await?;
         let small = Scrape::read(small.address()).await?;
         let server = Scrape::read(server).await?;
-        missing = asked
+        missing = queried
             .iter()
-            .filter(|asked| !asked.is_on(&[&worker, &small, &server]))
+            .filter(|queried| !queried.is_on(&[&worker, &small, &server]))
             .collect();
         if missing.is_empty() {
             assert_eq!(worker.sum("temporal_activity_execution_failed"), Some(1.0));
@@ -255,21 +260,21 @@ async fn what_is_asked_for_exists() -> anyhow::Result<()> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("asked for, but not there: {missing:#?}")
+    anyhow::bail!("on the dashboard, but not found: {missing:#?}")
 }
 
-/// Where the test server has its metrics: `shared/scripts/server` says so.
+/// Returns the address of the test server's metrics, which `shared/scripts/server` determines.
 fn server_metrics() -> anyhow::Result<SocketAddr> {
     let mut server: SocketAddr = address()?.parse()?;
     server.set_port(server.port() + 2_000);
     Ok(server)
 }
 
-/// The dashboard's time from start to end comes from the server, which counts every workflow once, whichever way
-/// it ends. The SDK counts each query of a closed workflow as one more end. Once it does not, this test fails, and
-/// the panel may use the SDK's metric again.
+/// The dashboard takes the time from start to end from the server, which counts every workflow once, however it
+/// ends. The SDK counts each query of a closed workflow as another end. When that changes, this test fails, and the
+/// dashboard can use the SDK's metric again.
 #[tokio::test]
-async fn start_to_end_counts_once() -> anyhow::Result<()> {
+async fn the_server_counts_each_workflow_once() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let worker = start(&env, "", &[]).await?;
     let completed = order(&env, 1).await?;
@@ -303,11 +308,13 @@ async fn start_to_end_counts_once() -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     });
-    counted.await.context("the server counts otherwise")??;
-    let asked = promql::asked()?;
-    let asks = |metric: &str| asked.iter().any(|asked| asked.metric == metric);
-    assert!(asks("workflow_schedule_to_close_latency_bucket"));
-    assert!(!asks("temporal_workflow_endtoend_latency_bucket"));
+    counted
+        .await
+        .context("the server does not count three workflows")??;
+    let queried = promql::queried_metrics()?;
+    let is_queried = |metric: &str| queried.iter().any(|queried| queried.metric == metric);
+    assert!(is_queried("workflow_schedule_to_close_latency_bucket"));
+    assert!(!is_queried("temporal_workflow_endtoend_latency_bucket"));
     let page = Scrape::read(worker.metrics).await?;
     assert_eq!(
         page.sum("temporal_workflow_endtoend_latency_count"),
@@ -316,9 +323,10 @@ async fn start_to_end_counts_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A worker of another language, with workflow types of its own: each of its workflows runs one activity here.
-async fn elsewhere(env: &TestEnv, workflow_types: &[String]) -> anyhow::Result<()> {
-    let task_queue = format!("{}-elsewhere", env.task_queue);
+/// Acts as a worker in another language with these workflow types. Each of its workflows runs one activity on the
+/// worker under test.
+async fn run_foreign_workflows(env: &TestEnv, workflow_types: &[String]) -> anyhow::Result<()> {
+    let task_queue = format!("{}-foreign", env.task_queue);
     let namespace = env.client.namespace();
     for workflow_type in workflow_types {
         let options =
@@ -375,8 +383,8 @@ async fn elsewhere(env: &TestEnv, workflow_types: &[String]) -> anyhow::Result<(
     Ok(())
 }
 
-/// The series that a page has for these workflow types, of the metrics whose name begins so.
-fn series_of(page: &Scrape, workflow_types: &[String], prefix: &str) -> usize {
+/// Counts the series of these workflow types on a page, of metrics whose names begin with `prefix`.
+fn count_series(page: &Scrape, workflow_types: &[String], prefix: &str) -> usize {
     let labels: Vec<_> = workflow_types
         .iter()
         .map(|name| format!("workflow_type=\"{name}\""))
@@ -387,15 +395,15 @@ fn series_of(page: &Scrape, workflow_types: &[String], prefix: &str) -> usize {
         .count()
 }
 
-/// Fifty workflow types that this worker has not registered become one value of our label, and fifty of the SDK's.
-/// Once the SDK limits them, this test fails, and the README needs no warning any more.
+/// Workflow types that the worker has not registered share one value of our label, while the SDK makes a value for
+/// each. When the SDK limits them, this test fails, and METRICS.md no longer needs the warning.
 #[tokio::test]
 async fn unknown_types_share_a_label() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let worker = start(&env, "", &[]).await?;
     let types = |name: &str| -> Vec<_> { (0..50).map(|n| format!("{name}{n}")).collect() };
     let (foreign, unknown) = (types("Foreign"), types("Unknown"));
-    elsewhere(&env, &foreign).await?;
+    run_foreign_workflows(&env, &foreign).await?;
     for workflow_type in &unknown {
         let kind = UntypedWorkflow::new(workflow_type);
         let started = env
@@ -409,7 +417,7 @@ async fn unknown_types_share_a_label() -> anyhow::Result<()> {
     let page = timeout(TEST_TIMEOUT, async {
         loop {
             let page = Scrape::read(worker.metrics).await?;
-            let theirs = [&foreign, &unknown].map(|types| series_of(&page, types, "temporal_"));
+            let theirs = [&foreign, &unknown].map(|types| count_series(&page, types, "temporal_"));
             if theirs == [50 * 20, 50 * 12] {
                 return anyhow::Ok(page);
             }
@@ -419,13 +427,13 @@ async fn unknown_types_share_a_label() -> anyhow::Result<()> {
     let page = page.await.context("the SDK has other series now")??;
     assert_eq!(page.get(&ours), Some(50.0));
     let all = [foreign.as_slice(), unknown.as_slice()].concat();
-    assert_eq!(series_of(&page, &all, "activity_"), 0);
+    assert_eq!(count_series(&page, &all, "activity_"), 0);
     Ok(())
 }
 
-/// A port that is taken: one line that names it and what to do, and the worker ends.
+/// If the port is in use, the worker ends with one line that names the address and what to do.
 #[tokio::test]
-async fn busy_port() -> anyhow::Result<()> {
+async fn a_port_in_use_is_reported() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let busy = taken.local_addr()?.to_string();
@@ -433,11 +441,11 @@ async fn busy_port() -> anyhow::Result<()> {
     let output = worker.args(["--metrics-address", &busy]).output().await?;
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr)?;
-    // The number of the error is the operating system's own.
+    // The number of the error depends on the operating system.
     let stderr = stderr.replace("(os error 48)", "(os error 98)");
     let expected = format!(
-        "Error: cannot serve metrics at {busy}: Address already in use (os error 98); say where \
-         else with --metrics-address\n"
+        "Error: cannot serve metrics at {busy}: Address already in use (os error 98); choose \
+         another address with --metrics-address\n"
     );
     assert_eq!(stderr, expected);
     Ok(())

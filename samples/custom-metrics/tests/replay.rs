@@ -1,4 +1,4 @@
-//! Recorded histories against today's code.
+//! Replays recorded histories with today's code.
 
 use custom_metrics::{
     metrics::Metrics,
@@ -8,7 +8,7 @@ use custom_metrics::{
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use testing::replay_all;
 
-/// A change that breaks workflows already running breaks this test; and no replay counts.
+/// A change that would break running workflows fails this test. No replay counts an order.
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
     let metrics = Metrics::serve("127.0.0.1:0".parse()?)?;

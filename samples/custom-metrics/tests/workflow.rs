@@ -1,9 +1,9 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "what counts in the interceptor of this test is to run in a replay too"
+    reason = "the interceptor of this test must count during a replay, too"
 )]
 
 use anyhow::Context;
@@ -35,12 +35,12 @@ use temporalio_sdk::{
 };
 use testing::{TestEnv, activity_types, bad_input, event_types, until_pending, with_worker};
 
-/// On a port of this test's own.
+/// Serves metrics on a free port.
 fn serve() -> anyhow::Result<Metrics> {
     Metrics::serve("127.0.0.1:0".parse()?)
 }
 
-/// How often each status was counted: started, completed, failed.
+/// Returns how often each status was counted: started, completed, failed.
 async fn executions(metrics: &Metrics) -> anyhow::Result<[f64; 3]> {
     let scrape = Scrape::read(metrics.address()).await?;
     let mut counts = [0.0; 3];
@@ -59,9 +59,9 @@ async fn order(
     env.start_json("OrderWorkflow", &[order]).await
 }
 
-/// Both are scheduled at once; one waits for the other, and the histogram shows it.
+/// Both activities are scheduled at once. One waits for the other, and the histogram shows the wait.
 #[tokio::test]
-async fn one_waits() -> anyhow::Result<()> {
+async fn the_histogram_shows_the_wait() -> anyhow::Result<()> {
     let metrics = serve()?;
     let recorder = metrics.clone();
     with_worker(
@@ -91,7 +91,7 @@ async fn one_waits() -> anyhow::Result<()> {
     .await
 }
 
-/// A failed attempt counts as failed, a benign one too; the workflow makes an answer of the latter.
+/// A failed attempt counts as failed, even with a benign failure, which the workflow turns into a result.
 #[tokio::test]
 async fn counts_failures() -> anyhow::Result<()> {
     let metrics = serve()?;
@@ -109,8 +109,8 @@ async fn counts_failures() -> anyhow::Result<()> {
 
             let implausible = order(&env, 1_001).await?;
             let failed = implausible.get_result(Default::default()).await;
-            let reason = "workflow failed: activity reserve_stock failed: nobody orders so many in \
-                          earnest (Implausible)";
+            let reason = "workflow failed: activity reserve_stock failed: 1001 pieces ordered, more \
+                          than the limit of 1000 (Implausible)";
             assert_eq!(describe(&failed.expect_err("failed")), reason);
             assert_eq!(executions(&metrics).await?, [3.0, 1.0, 2.0]);
             Ok(())
@@ -119,7 +119,7 @@ async fn counts_failures() -> anyhow::Result<()> {
     .await
 }
 
-/// Stands in for the sample's activities.
+/// Replaces the sample's activities.
 pub struct Panics;
 
 #[activities]
@@ -154,7 +154,7 @@ async fn counts_panics() -> anyhow::Result<()> {
     .await
 }
 
-/// Counts each time that a workflow is run from the top, in a replay too.
+/// Counts how often workflows run from the beginning, including replays.
 struct CountRuns(Arc<AtomicUsize>);
 
 impl WorkflowInterceptor for CountRuns {
@@ -173,8 +173,8 @@ impl WorkflowInterceptor for CountRuns {
     }
 }
 
-/// Without a cache the second workflow task runs the workflow again from the top; the order counts
-/// once all the same.
+/// Without a cache, the second workflow task runs the workflow again from the beginning. The order still counts
+/// once.
 #[tokio::test]
 async fn replay_counts_once() -> anyhow::Result<()> {
     let metrics = serve()?;
@@ -198,7 +198,7 @@ async fn replay_counts_once() -> anyhow::Result<()> {
     .await
 }
 
-/// Bad input fails the workflow at once, names the field, and counts nowhere.
+/// Bad input fails the workflow at once. The failure names the field, and no metric counts it.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let metrics = serve()?;
@@ -242,9 +242,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen them, both end CANCELED.
+/// Workflows that are cancelled before a worker has seen them end CANCELED.
 #[tokio::test]
-async fn end_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let metrics = serve()?;
     let order = order(&env, 1).await?;

@@ -1,16 +1,17 @@
-//! The workflow: like any other, for it cannot tell how its worker is connected.
+//! The workflow. It is like any other, because a workflow does not depend on how its worker connects.
 
 use shared::Input;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowResult};
 
-/// Processes data that came, and goes back, by a connection that both ends have proved.
+/// Processes data that travels over a connection on which both ends are authenticated.
 #[workflow]
 #[derive(Default)]
 pub struct SecureWorkflow;
 
 #[workflow_methods]
 impl SecureWorkflow {
+    /// Returns the processed data.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,

@@ -1,6 +1,9 @@
-//! The integration tests, linked into one binary: each binary more costs seconds and disk space.
+//! The integration tests. They are one binary, because each further binary costs seconds and disk space.
 
-#![allow(clippy::disallowed_macros, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "this file contains no workflow code"
+)]
 
 pub mod replay;
 pub mod tls;

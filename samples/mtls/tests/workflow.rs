@@ -1,12 +1,12 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use mtls::{worker_options, workflows::SecureWorkflow};
 use serde_json::json;
 use testing::{TestEnv, bad_input, with_worker};
 
-/// The data, processed.
+/// The workflow returns the processed data.
 #[tokio::test]
-async fn processes() -> anyhow::Result<()> {
+async fn returns_processed_data() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = env
             .client
@@ -19,7 +19,7 @@ async fn processes() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that is no string, or none at all, fails the workflow at once instead of hanging it.
+/// Input that is not a string, or no input at all, fails the workflow at once. It does not block it forever.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -41,10 +41,10 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, it completes all the same: it waits for nothing, and only a
-/// wait can end by a cancellation.
+/// A workflow that is cancelled before a worker has seen it completes nevertheless. It never waits, and only
+/// a wait can be cancelled.
 #[tokio::test]
-async fn has_nothing_to_cancel() -> anyhow::Result<()> {
+async fn completes_although_cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client

@@ -1,6 +1,6 @@
-//! The activity: polls until there is an answer, and lives by its heartbeats.
+//! The activity. It polls until there is an answer, and sends heartbeats.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
+#![allow(clippy::disallowed_methods, reason = "an activity may wait")]
 
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
@@ -16,16 +16,18 @@ use temporalio_sdk::{
 /// How long to wait after "not yet".
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long one request may take. With the interval it stays below the heartbeat timeout, or a
-/// service that hangs would look like a worker that died.
+/// Time limit for one request.
+///
+/// Together with the interval it is shorter than the heartbeat timeout. Otherwise a service that hangs would look
+/// like a dead worker.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
-    /// The word of greeting.
+    /// Word to greet with.
     pub greeting: String,
-    /// Whom to greet.
+    /// Name to greet.
     pub name: String,
 }
 
@@ -37,14 +39,14 @@ pub struct GreetingActivities {
 
 #[activities]
 impl GreetingActivities {
-    /// Asks the service for the greeting, once a second until it has it.
+    /// Asks the service for the greeting once per second, until there is one.
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         self: Arc<Self>,
         ctx: ActivityContext,
         input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
-        // The same in every attempt, so that the service recognizes the work that it has begun.
+        // The id is the same in every attempt, so that the service recognizes the work that it has begun.
         let id = &idempotency_key(ctx.info())?;
         tracing::info!(id, attempt = ctx.info().attempt, "polling");
         loop {
@@ -65,16 +67,17 @@ impl GreetingActivities {
 }
 
 impl GreetingActivities {
-    /// For activities that poll `service`.
+    /// Creates the activities, which poll `service`.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If the HTTP client cannot be set up.
     pub fn new(service: Url) -> anyhow::Result<Self> {
         let client = http_client(&service, REQUEST_TIMEOUT)?;
         Ok(Self { service, client })
     }
 
-    /// One request: the greeting, or nothing yet. Any other answer, or none, fails the attempt.
+    /// Sends one request. Returns the greeting, or `None` for "not yet". Any other answer, and no answer, fails the
+    /// attempt.
     async fn poll(
         &self,
         id: &str,
@@ -95,7 +98,7 @@ impl GreetingActivities {
             status => {
                 let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
                     .type_name("ServiceFailed".to_owned())
-                    // 4xx: it is our request that is wrong, and will be the next time.
+                    // 4xx means that the request is wrong, so the same request would fail again.
                     .non_retryable(status.is_client_error());
                 Err(failure.build().into())
             }
@@ -122,7 +125,7 @@ mod tests {
         ComposeGreetingInput { greeting, name }
     }
 
-    /// How the activity fails against such a service, and whether it would be tried again.
+    /// Returns how the activity fails with this service, and whether it would be retried.
     async fn failure(service: &str) -> anyhow::Result<(String, bool)> {
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.parse()?)?)
@@ -136,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Five requests, a heartbeat after each but the last, one second apart.
+    /// The activity sends five requests, one second apart, and a heartbeat after each except the last.
     #[tokio::test]
     async fn polls_until_there_is_an_answer() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
@@ -160,8 +163,8 @@ mod tests {
         Ok(())
     }
 
-    /// When told to stop, it asks the service no more. Without a workflow that counts as cancelled; the
-    /// other reasons are in `tests/operators.rs`.
+    /// An activity that is told to stop sends no more requests. A standalone activity counts as cancelled then.
+    /// `tests/operators.rs` tests the other reasons to stop.
     #[tokio::test]
     async fn stops_when_told() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
@@ -187,10 +190,10 @@ mod tests {
         Ok(())
     }
 
-    /// Nobody there, a service that hangs, one that is broken: worth another attempt. One that
-    /// refuses: not.
+    /// If the service is down, hangs or is broken, the activity is retried. If the service refuses the request, it is
+    /// not.
     #[tokio::test]
-    async fn tells_broken_from_wrong() -> anyhow::Result<()> {
+    async fn retries_all_errors_except_4xx() -> anyhow::Result<()> {
         let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         let (message, retried) = failure(&format!("http://{gone}/greetings")).await?;
         let expected = format!("http://{gone}/greetings does not answer: ");
@@ -198,7 +201,7 @@ mod tests {
         assert!(message.contains("Connection refused"), "{message}");
         assert!(retried);
 
-        // It accepts, and says nothing.
+        // This one accepts connections and never answers.
         let mute = TcpListener::bind("127.0.0.1:0").await?;
         let (message, retried) = failure(&format!("http://{}/", mute.local_addr()?)).await?;
         assert!(message.ends_with("operation timed out"), "{message}");
@@ -220,17 +223,18 @@ mod tests {
         Ok(())
     }
 
-    /// A name that makes the URL too long fails the activity for good, because the next request would
-    /// be as long. One byte less is greeted.
+    /// A name that makes the URL too long fails the activity without a retry, because the next request would be as
+    /// long. With one byte less the activity succeeds.
     #[tokio::test]
-    async fn limits_the_url() -> anyhow::Result<()> {
+    async fn refuses_a_url_that_is_too_long() -> anyhow::Result<()> {
         let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
-        let beside = format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
+        let without_name =
+            format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         for length in [65_534, 65_535] {
-            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
+            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - without_name));
             let input = ComposeGreetingInput { greeting, name };
             match env.run(GreetingActivities::compose_greeting, input).await {
                 Ok(_) => assert_eq!(length, 65_534),

@@ -1,4 +1,4 @@
-//! What operators do to the polling activity: pause, unpause, reset, other options.
+//! Commands of operators for the polling activity: pause, unpause, reset and a change of options.
 
 use polled_service::PolledService;
 use polling_frequent::{worker_options, workflows::GreetingWorkflow};
@@ -8,12 +8,12 @@ use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
 use temporalio_common::protos::temporal::api::enums::v1::PendingActivityState::{Paused, Started};
 use testing::{TestEnv, operate, until_pending, with_worker};
 
-/// The id of the activity that polls, which the SDK gave it.
+/// Id that the SDK gives to the polling activity.
 const POLL: &str = "1";
 
 type Handle = WorkflowHandle<Client, GreetingWorkflow>;
 
-/// Runs `body` with a workflow whose activity polls a service that never has an answer.
+/// Runs `body` while an activity polls a service that never has an answer.
 async fn while_polling<F>(body: impl FnOnce(Handle, PolledService) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -33,7 +33,7 @@ where
     .await
 }
 
-/// The workflow can be cancelled, and ends CANCELED.
+/// Cancels the workflow, and checks that it ends CANCELED.
 async fn can_be_cancelled(handle: &Handle) -> anyhow::Result<()> {
     handle.cancel(Default::default()).await?;
     let ended = handle.get_result(Default::default()).await;
@@ -44,8 +44,8 @@ async fn can_be_cancelled(handle: &Handle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A paused activity stops with a failure that is retried later, not with "cancelled", which the server
-/// would refuse. So its workflow can be cancelled.
+/// A paused activity stops with a failure that is retried later. It does not report "cancelled", which the server
+/// would refuse. So its workflow can still be cancelled.
 #[tokio::test]
 async fn a_paused_activity_can_be_cancelled() -> anyhow::Result<()> {
     while_polling(async |handle, _service| {
@@ -58,9 +58,9 @@ async fn a_paused_activity_can_be_cancelled() -> anyhow::Result<()> {
     .await
 }
 
-/// After the pause another attempt polls on.
+/// After the pause, another attempt continues to poll.
 #[tokio::test]
-async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
+async fn an_unpaused_activity_polls_again() -> anyhow::Result<()> {
     while_polling(async |handle, service| {
         operate::pause(&handle, POLL).await?;
         until_pending(&handle, |activity| activity.state() == Paused).await?;
@@ -73,7 +73,7 @@ async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
     .await
 }
 
-/// A cancellation that comes before the activity has heard of the pause ends it as cancelled.
+/// If the cancellation arrives before the activity has learned about the pause, the activity ends as cancelled.
 #[tokio::test]
 async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
     while_polling(async |handle, _service| {
@@ -85,7 +85,7 @@ async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
 
 /// A reset activity stops, and polls again in another attempt.
 #[tokio::test]
-async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
+async fn a_reset_activity_starts_again() -> anyhow::Result<()> {
     while_polling(async |handle, _service| {
         let before = until_pending(&handle, |activity| activity.state() == Started).await?;
         operate::reset(&handle, POLL).await?;
@@ -100,9 +100,9 @@ async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
     .await
 }
 
-/// Other options disturb nothing: the same attempt polls on.
+/// When its options change, the same attempt continues to poll.
 #[tokio::test]
-async fn changed_options_stop_nothing() -> anyhow::Result<()> {
+async fn changed_options_do_not_stop_the_activity() -> anyhow::Result<()> {
     while_polling(async |handle, service| {
         let before = until_pending(&handle, |activity| activity.state() == Started).await?;
         operate::change_timeout(&handle, POLL, Duration::from_secs(2000)).await?;

@@ -1,7 +1,10 @@
-//! The real worker binary, killed between two polls.
+//! Kills the real worker binary between two polls.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use polled_service::PolledService;
 use polling_frequent::workflows::GreetingWorkflow;
@@ -21,10 +24,10 @@ fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProces
     WorkerProcess::start(WORKER, address()?, &env.task_queue, &service)
 }
 
-/// The server notices the death by the heartbeat that does not come, and the next worker polls on:
-/// five requests in all, as if nothing had happened.
+/// The server notices the dead worker because no heartbeat arrives, and another worker continues to poll. The service
+/// receives five requests in total, as without the failure.
 #[tokio::test]
-async fn another_worker_polls_on() -> anyhow::Result<()> {
+async fn another_worker_continues_to_poll() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let service = PolledService::start().await?;
     let handle = env
@@ -62,8 +65,8 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGTERM while the activity polls: the worker cancels it after the grace period, reports that and
-/// ends, and another worker polls on until the service answers.
+/// On SIGTERM the worker cancels the polling activity after the grace period, reports that, and ends. Another worker
+/// continues to poll until the service answers.
 #[tokio::test]
 async fn a_worker_shuts_down_while_it_polls() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -81,10 +84,10 @@ async fn a_worker_shuts_down_while_it_polls() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The worker dies before the activity has heard of the cancellation. The activity fails then, for it has
-/// no further attempt, but the workflow ends CANCELED.
+/// The worker dies before the activity has learned about the cancellation. The activity has no further attempt, so it
+/// fails, but the workflow ends CANCELED.
 #[tokio::test]
-async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
+async fn a_worker_dies_during_a_cancellation() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
     let handle = env

@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use polled_service::PolledService;
 use polling_frequent::{
@@ -27,7 +27,7 @@ async fn start(
     env.start_json("GreetingWorkflow", &[json!(name)]).await
 }
 
-/// Five requests in one attempt, under the two timeouts, in eleven events.
+/// The activity has both timeouts, and sends five requests in one attempt. The history has eleven events.
 #[tokio::test]
 async fn greets_in_one_attempt() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -61,9 +61,9 @@ async fn greets_in_one_attempt() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled between two polls, the activity stops first, then the workflow ends CANCELED.
+/// When cancelled between two polls, the activity stops, and then the workflow ends CANCELED.
 #[tokio::test]
-async fn stops_and_ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_between_two_polls() -> anyhow::Result<()> {
     let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
     let url = service.url().clone();
     with_worker(
@@ -86,9 +86,9 @@ async fn stops_and_ends_cancelled() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, it asks nobody.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED, and no request is sent.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let env = TestEnv::new().await?;
     let handle = start(&env, "World").await?;
@@ -99,7 +99,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A service that is not there fails the attempt. Once it is there, another attempt succeeds.
+/// If the service is down, the attempt fails. When the service is up, another attempt succeeds.
 #[tokio::test]
 async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
@@ -140,7 +140,7 @@ async fn a_service_that_hangs_is_no_dead_worker() -> anyhow::Result<()> {
     .await
 }
 
-/// A request that the service refuses fails the workflow at once, and says where and why.
+/// A request that the service refuses fails the workflow at once, and the failure says where and why.
 #[tokio::test]
 async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -235,7 +235,7 @@ async fn a_standalone_activity_can_be_cancelled() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that is no string fails the workflow at once.
+/// Input that is not a string fails the workflow at once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let service = PolledService::start().await?;

@@ -1,4 +1,4 @@
-//! The activity: one request. "Not yet" fails the attempt, and the server begins the next one.
+//! The activity. It sends one request. "Not yet" fails the attempt, and the server starts the next one.
 
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
@@ -12,15 +12,15 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-/// How long one request may take; less than an attempt, which could not tell who kept it waiting.
+/// Time limit for one request. It is shorter than an attempt, so that the failure can name the service.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
-    /// The word of greeting.
+    /// Word to greet with.
     pub greeting: String,
-    /// Whom to greet.
+    /// Name to greet.
     pub name: String,
 }
 
@@ -32,7 +32,7 @@ pub struct GreetingActivities {
 
 #[activities]
 impl GreetingActivities {
-    /// Asks the service for the greeting, once.
+    /// Asks the service once for the greeting.
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         self: Arc<Self>,
@@ -40,7 +40,7 @@ impl GreetingActivities {
         input: ComposeGreetingInput,
     ) -> Result<String, ActivityError> {
         let ComposeGreetingInput { greeting, name } = input;
-        // The same in every attempt, so that the service recognizes the work that it has begun.
+        // The id is the same in every attempt, so that the service recognizes the work that it has begun.
         let id = &idempotency_key(ctx.info())?;
         let service = &self.service;
         let no_answer = |error| no_answer(service, error);
@@ -52,14 +52,14 @@ impl GreetingActivities {
             StatusCode::SERVICE_UNAVAILABLE => {
                 let not_yet = ApplicationFailure::builder("not yet")
                     .type_name("NotYet".to_owned())
-                    // Expected: no failure in the metrics, or every poll would raise an alarm.
+                    // This failure is expected. If metrics counted it, every poll would cause an alert.
                     .category(ApplicationErrorCategory::Benign);
                 Err(not_yet.build().into())
             }
             status => {
                 let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
                     .type_name("ServiceFailed".to_owned())
-                    // 4xx: it is our request that is wrong, and will be the next time.
+                    // 4xx means that the request is wrong, so the same request would fail again.
                     .non_retryable(status.is_client_error());
                 Err(failure.build().into())
             }
@@ -68,10 +68,10 @@ impl GreetingActivities {
 }
 
 impl GreetingActivities {
-    /// For activities that poll `service`.
+    /// Creates the activities, which poll `service`.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If the HTTP client cannot be set up.
     pub fn new(service: Url) -> anyhow::Result<Self> {
         let client = http_client(&service, REQUEST_TIMEOUT)?;
         Ok(Self { service, client })
@@ -91,7 +91,7 @@ mod tests {
         ComposeGreetingInput { greeting, name }
     }
 
-    /// How an attempt fails against such a service.
+    /// Returns how an attempt fails with this service.
     async fn failure(service: &str) -> anyhow::Result<ApplicationFailure> {
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.parse()?)?)
@@ -104,9 +104,9 @@ mod tests {
         }
     }
 
-    /// "Not yet" is a failure of little weight, worth another attempt; the fifth has the greeting.
+    /// "Not yet" is a benign failure that is retried. The fifth attempt gets the greeting.
     #[tokio::test]
-    async fn asks_once_an_attempt() -> anyhow::Result<()> {
+    async fn each_attempt_sends_one_request() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
         for attempt in 1..5 {
             let not_yet = failure(service.url().as_str()).await?;
@@ -124,13 +124,13 @@ mod tests {
         Ok(())
     }
 
-    /// Nobody there, a service that hangs, one that is broken: worth another attempt, and not
-    /// benign. One that refuses: no other attempt.
+    /// If the service is down, hangs or is broken, the attempt is retried. If the service refuses the request, it is
+    /// not. None of these failures is benign.
     #[tokio::test]
-    async fn tells_broken_from_wrong() -> anyhow::Result<()> {
+    async fn retries_all_errors_except_4xx() -> anyhow::Result<()> {
         let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         let gone = format!("http://{gone}/greetings");
-        // It accepts, and says nothing.
+        // This one accepts connections and never answers.
         let mute_listener = TcpListener::bind("127.0.0.1:0").await?;
         let mute = format!("http://{}/greetings", mute_listener.local_addr()?);
         let service = PolledService::start().await?;
@@ -158,17 +158,18 @@ mod tests {
         Ok(())
     }
 
-    /// A name that makes the URL too long fails the activity for good, because the next request would
-    /// be as long. One byte less is greeted.
+    /// A name that makes the URL too long fails the activity without a retry, because the next request would be as
+    /// long. With one byte less the activity succeeds.
     #[tokio::test]
-    async fn limits_the_url() -> anyhow::Result<()> {
+    async fn refuses_a_url_that_is_too_long() -> anyhow::Result<()> {
         let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
-        let beside = format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
+        let without_name =
+            format!("{}?id=test-run%2Ftest&greeting=Hello&name=", service.url()).len();
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         for length in [65_534, 65_535] {
-            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
+            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - without_name));
             let input = ComposeGreetingInput { greeting, name };
             match env.run(GreetingActivities::compose_greeting, input).await {
                 Ok(_) => assert_eq!(length, 65_534),

@@ -9,13 +9,13 @@ use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::WorkerOptions;
 use workflows::GreetingWorkflow;
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "polling-infrequent-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike; `service` is what it polls.
+/// Returns the options of the worker, which the worker binary and the tests share. The worker polls `service`.
 ///
 /// # Errors
-/// If two workflows had the same type, or no HTTP client can be made.
+/// If two workflows have the same type, or the HTTP client cannot be set up.
 pub fn worker_options(task_queue: &str, service: Url) -> anyhow::Result<WorkerOptions> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)

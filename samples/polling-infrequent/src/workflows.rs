@@ -1,4 +1,4 @@
-//! The workflow: one activity, whose retries are the polls.
+//! The workflow. It runs one activity, whose attempts are the polls.
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
@@ -8,17 +8,17 @@ use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// How long the server waits between two polls, unless it is told otherwise.
+/// Default time between two polls.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The second argument, which may be left out: `{"poll_interval_seconds":10}`.
+/// The optional second argument: `{"poll_interval_seconds":10}`.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct PollOptions {
-    /// Seconds between two polls; not 0.
+    /// Seconds between two polls. Must not be 0.
     pub poll_interval_seconds: NonZeroU32,
 }
 
-/// Has a greeting composed by a service that takes its time.
+/// Gets a greeting from a service that needs some time for it.
 #[workflow]
 #[derive(Default)]
 pub struct GreetingWorkflow;
@@ -35,14 +35,14 @@ impl GreetingWorkflow {
         let interval = options.map_or(POLL_INTERVAL, |options| {
             Duration::from_secs(options.poll_interval_seconds.get().into())
         });
-        // The same wait every time, where the default doubles it; and as many attempts as it
-        // takes, which is the default.
+        // The wait is always the same, while by default it doubles. The number of attempts has no limit, as by
+        // default.
         let retry_policy = RetryPolicy::builder()
             .initial_interval(interval)
             .backoff_coefficient(1.0)
             .build();
-        // One attempt is one request. No heartbeat: there is no time for one, and between the
-        // attempts nobody works whom the server could miss.
+        // One attempt is one request. It is too short for a heartbeat, and between the attempts no worker runs
+        // whose death the server would have to notice.
         let activity = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(2))
             .retry_policy(retry_policy)
             .build();

@@ -1,7 +1,10 @@
-//! The real worker binary, killed between two polls.
+//! Kills the real worker binary between two polls.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use polled_service::PolledService;
 use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
@@ -18,10 +21,10 @@ fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProces
     WorkerProcess::start(WORKER, address()?, &env.task_queue, &service)
 }
 
-/// Between two attempts the workflow needs no worker at all: five requests, none of them lost with
-/// the worker that died, none made again by the next.
+/// Between two attempts the workflow needs no worker. When a worker dies then, no request is lost or sent again:
+/// there are five in total.
 #[tokio::test]
-async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
+async fn needs_no_worker_between_attempts() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let service = PolledService::start().await?;
     let poll_options = PollOptions {
@@ -49,7 +52,7 @@ async fn the_server_waits_not_the_worker() -> anyhow::Result<()> {
     assert_eq!(greeting, "Hello, World!");
     assert_eq!(service.requests(), 5);
     assert_eq!(service.ids().len(), 1);
-    // As many as there were attempts: each has polled once.
+    // There were five attempts, so each has sent one request.
     let attempt = events(&handle)
         .await?
         .into_iter()

@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use polled_service::PolledService;
 use polling_infrequent::{
@@ -37,7 +37,7 @@ fn every_second() -> [Value; 2] {
     [json!("World"), json!({"poll_interval_seconds": 1})]
 }
 
-/// How the activity was scheduled.
+/// Returns the event that scheduled the activity.
 async fn scheduled(
     handle: &WorkflowHandle<Client, GreetingWorkflow>,
 ) -> anyhow::Result<ActivityTaskScheduledEventAttributes> {
@@ -60,9 +60,9 @@ fn is_not_yet(failure: &Failure) -> bool {
     }
 }
 
-/// Five attempts of one request each, of which history knows the last, in eleven events.
+/// Five attempts send one request each. The history has eleven events, and only the last attempt is among them.
 #[tokio::test]
-async fn greets_at_the_fifth_attempt() -> anyhow::Result<()> {
+async fn the_fifth_attempt_succeeds() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let url = service.url().clone();
     with_worker(
@@ -90,8 +90,8 @@ async fn greets_at_the_fifth_attempt() -> anyhow::Result<()> {
     .await
 }
 
-/// The wait between two attempts: as long as the second argument says, or else sixty seconds;
-/// always the same, and without an end.
+/// The second argument sets the wait between two attempts, which is sixty seconds by default. The wait never changes,
+/// and the number of attempts has no limit.
 #[tokio::test]
 async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -124,9 +124,9 @@ async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled while the server waits, the workflow ends CANCELED without another attempt.
+/// When cancelled between two attempts, the workflow ends CANCELED without another attempt.
 #[tokio::test]
-async fn ends_cancelled_between_attempts() -> anyhow::Result<()> {
+async fn cancelled_between_two_attempts() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let url = service.url().clone();
     with_worker(
@@ -148,9 +148,9 @@ async fn ends_cancelled_between_attempts() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, it asks nobody.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED, and no request is sent.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let env = TestEnv::new().await?;
     let handle = start(&env, &[json!("World")]).await?;
@@ -161,8 +161,8 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A service that is not there fails the attempt as one that has no answer yet does, but for the
-/// reason. Once it is there, the next attempt succeeds.
+/// If the service is down, the attempt fails, as with "not yet" but with another reason. When the service is up, the
+/// next attempt succeeds.
 #[tokio::test]
 async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
@@ -184,7 +184,7 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
     .await
 }
 
-/// A request that the service refuses fails the workflow at once, and says where and why.
+/// A request that the service refuses fails the workflow at once, and the failure says where and why.
 #[tokio::test]
 async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -240,7 +240,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
     .await
 }
 
-/// No argument, too many, and a bad one in either place fail the workflow at once.
+/// No argument, too many arguments, and a bad first or second argument fail the workflow at once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let service = PolledService::start().await?;

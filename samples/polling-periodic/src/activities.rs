@@ -1,4 +1,4 @@
-//! The activity: one request, of which "not yet" is a result like any other.
+//! The activity. It sends one request. "Not yet" is a result, not a failure.
 
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
@@ -11,18 +11,18 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-/// How long one request may take; less than an attempt, which could not tell who kept it waiting.
+/// Time limit for one request. It is shorter than an attempt, so that the failure can name the service.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Input of `compose_greeting`: `{"greeting":"Hello","name":"World","id":"…"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
-    /// The word of greeting.
+    /// Word to greet with.
     pub greeting: String,
-    /// Whom to greet.
+    /// Name to greet.
     pub name: String,
-    /// Id by which the service recognizes the work that it has begun. Polls that belong together have the
-    /// same id; without one, the activity is work of its own.
+    /// Id by which the service recognizes the work that it has begun. Polls that belong together have the same id. An
+    /// activity without an id starts new work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -35,7 +35,7 @@ pub struct GreetingActivities {
 
 #[activities]
 impl GreetingActivities {
-    /// Asks the service for the greeting, once; null if there is none yet.
+    /// Asks the service once for the greeting. Returns `None`, null in JSON, if there is none yet.
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         self: Arc<Self>,
@@ -61,7 +61,7 @@ impl GreetingActivities {
             status => {
                 let failure = ApplicationFailure::builder(format!("{service} answered {status}"))
                     .type_name("ServiceFailed".to_owned())
-                    // 4xx: it is our request that is wrong, and will be the next time.
+                    // 4xx means that the request is wrong, so the same request would fail again.
                     .non_retryable(status.is_client_error());
                 Err(failure.build().into())
             }
@@ -70,10 +70,10 @@ impl GreetingActivities {
 }
 
 impl GreetingActivities {
-    /// For activities that poll `service`.
+    /// Creates the activities, which poll `service`.
     ///
     /// # Errors
-    /// If no HTTP client can be made.
+    /// If the HTTP client cannot be set up.
     pub fn new(service: Url) -> anyhow::Result<Self> {
         let client = http_client(&service, REQUEST_TIMEOUT)?;
         Ok(Self { service, client })
@@ -94,7 +94,7 @@ mod tests {
         ComposeGreetingInput { greeting, name, id }
     }
 
-    /// How an attempt fails against such a service.
+    /// Returns how an attempt fails with this service.
     async fn failure(service: &str) -> anyhow::Result<ApplicationFailure> {
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.parse()?)?)
@@ -107,9 +107,9 @@ mod tests {
         }
     }
 
-    /// Nothing four times, then the greeting, each for one request.
+    /// Each activity sends one request. The first four return nothing, and the fifth returns the greeting.
     #[tokio::test]
-    async fn asks_once() -> anyhow::Result<()> {
+    async fn sends_one_request() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
@@ -125,13 +125,13 @@ mod tests {
         Ok(())
     }
 
-    /// Nobody there, a service that hangs, one that is broken: worth another attempt. One that
-    /// refuses: not.
+    /// If the service is down, hangs or is broken, the activity is retried. If the service refuses the request, it is
+    /// not.
     #[tokio::test]
-    async fn tells_broken_from_wrong() -> anyhow::Result<()> {
+    async fn retries_all_errors_except_4xx() -> anyhow::Result<()> {
         let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         let gone = format!("http://{gone}/greetings");
-        // It accepts, and says nothing.
+        // This one accepts connections and never answers.
         let mute_listener = TcpListener::bind("127.0.0.1:0").await?;
         let mute = format!("http://{}/greetings", mute_listener.local_addr()?);
         let service = PolledService::start().await?;
@@ -158,17 +158,17 @@ mod tests {
         Ok(())
     }
 
-    /// A name that makes the URL too long fails the activity for good, because the next request would
-    /// be as long. One byte less is greeted.
+    /// A name that makes the URL too long fails the activity without a retry, because the next request would be as
+    /// long. With one byte less the activity succeeds.
     #[tokio::test]
-    async fn limits_the_url() -> anyhow::Result<()> {
+    async fn refuses_a_url_that_is_too_long() -> anyhow::Result<()> {
         let service = PolledService::start_at((Ipv4Addr::LOCALHOST, 0).into(), 1).await?;
-        let beside = format!("{}?id=test&greeting=Hello&name=", service.url()).len();
+        let without_name = format!("{}?id=test&greeting=Hello&name=", service.url()).len();
         let env = ActivityEnvironment::builder()
             .register_activities(GreetingActivities::new(service.url().clone())?)
             .build();
         for length in [65_534, 65_535] {
-            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - beside));
+            let (greeting, name) = ("Hello".to_owned(), "x".repeat(length - without_name));
             let id = Some("test".to_owned());
             let input = ComposeGreetingInput { greeting, name, id };
             match env.run(GreetingActivities::compose_greeting, input).await {

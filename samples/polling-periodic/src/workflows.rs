@@ -1,4 +1,4 @@
-//! The workflows: one that wants a result, and its child, which polls by a timer.
+//! The workflows. One needs a result, and its child polls for it with a timer.
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
@@ -9,21 +9,22 @@ use temporalio_sdk::{
     ActivityOptions, ChildWorkflowOptions, WorkflowContext, WorkflowResult, workflows,
 };
 
-/// How many polls a run makes before it continues as new: few, for the eye. 51,200 events, of
-/// which a poll makes eleven, are the limit of a history.
+/// Number of polls in one run, before the workflow continues as new.
+///
+/// It is low, so that you can see the runs. A history can have 51,200 events, and a poll makes eleven.
 pub const POLLS_PER_RUN: u32 = 3;
 
-/// Seconds between two polls, unless the workflow is told otherwise: 1.
+/// Default number of seconds between two polls: 1.
 pub const POLL_INTERVAL: NonZeroU32 = NonZeroU32::MIN;
 
-/// The second argument, which may be left out: `{"poll_interval_seconds":10}`.
+/// The optional second argument: `{"poll_interval_seconds":10}`.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct PollOptions {
-    /// Seconds between two polls; not 0.
+    /// Seconds between two polls. Must not be 0.
     pub poll_interval_seconds: NonZeroU32,
 }
 
-/// Has a greeting composed by a service that takes its time.
+/// Gets a greeting from a service that needs some time for it.
 #[workflow]
 #[derive(Default)]
 pub struct GreetingWorkflow;
@@ -41,7 +42,7 @@ impl GreetingWorkflow {
             name,
             poll_interval_seconds: options.map_or(POLL_INTERVAL, |o| o.poll_interval_seconds),
         };
-        // In however many runs the child polls, this history has its start and its result alone.
+        // This history contains only the child's start and its result, however many runs the child needs.
         let child_id = child_id(ctx.workflow_id(), "poll")?;
         let options = ChildWorkflowOptions::workflow_id(child_id.clone());
         let child = ctx
@@ -51,10 +52,10 @@ impl GreetingWorkflow {
         let mut result = pin!(child.result());
         workflows::select! {
             result = result.as_mut() => return result.or_cancelled(ctx),
-            // The SDK passes a cancellation on by itself, but to the child's first run, which may
-            // be long over; without a run id it reaches the one that polls.
+            // The SDK passes a cancellation on, but to the child's first run, which may have ended long ago.
+            // This request has no run id, so it reaches the run that polls.
             _ = ctx.cancelled() => {
-                // An error is a child that has just ended, as its result tells.
+                // An error means that the child has just ended. Its result says how.
                 let _ = ctx.external_workflow(child_id, None).cancel(None).await;
             }
         }
@@ -65,13 +66,13 @@ impl GreetingWorkflow {
 /// The input of [`PollGreetingWorkflow`]: `{"name":"World","poll_interval_seconds":10}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PollGreetingInput {
-    /// Whom to greet.
+    /// Name to greet.
     pub name: String,
-    /// Seconds between two polls; not 0.
+    /// Seconds between two polls. Must not be 0.
     pub poll_interval_seconds: NonZeroU32,
 }
 
-/// Polls until there is a greeting, in as many runs as that takes.
+/// Polls until there is a greeting, in as many runs as necessary.
 #[workflow]
 #[derive(Default)]
 pub struct PollGreetingWorkflow;
@@ -90,11 +91,11 @@ impl PollGreetingWorkflow {
             let compose = ComposeGreetingInput {
                 greeting: "Hello".to_owned(),
                 name: input.name.clone(),
-                // All runs of this workflow share it, and no other workflow has it, not even a later one
-                // with the same workflow id.
+                // All runs of this workflow share this id, and no other workflow has it, not even a later one with
+                // the same workflow id.
                 id: Some(ctx.info().first_execution_run_id().to_owned()),
             };
-            // "Not yet" is a result, not an error: what the default policy retries is trouble.
+            // "Not yet" is a result and not an error, so the default policy retries only real problems.
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(2));
             let Json(polled) = ctx
                 .execute_activity(GreetingActivities::compose_greeting, compose, options)
@@ -105,7 +106,7 @@ impl PollGreetingWorkflow {
             }
             sleep(ctx, interval).await?;
         }
-        // A history that grew with every poll would come to its limit.
+        // Otherwise the history would grow with every poll until it reached its limit.
         match ctx.continue_as_new(input.into(), Default::default())? {}
     }
 }

@@ -1,7 +1,10 @@
-//! The real worker binary, killed between two polls.
+//! Kills the real worker binary between two polls.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use polled_service::PolledService;
 use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
@@ -17,10 +20,10 @@ fn worker(env: &TestEnv, service: &PolledService) -> anyhow::Result<WorkerProces
     WorkerProcess::start(WORKER, address()?, &env.task_queue, &service)
 }
 
-/// The timer runs on the server, and the next worker takes the loop up from history: five requests,
-/// none of them lost with the worker that died, none made again.
+/// The timer runs on the server, and the next worker continues the loop from the history. No request is lost or sent
+/// again: there are five in total.
 #[tokio::test]
-async fn another_worker_polls_on() -> anyhow::Result<()> {
+async fn another_worker_continues_to_poll() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let service = PolledService::start().await?;
     let handle = env
@@ -37,11 +40,11 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
         .client
         .get_workflow_handle::<PollGreetingWorkflow>(&child_id);
     let mut first = worker(&env, &service)?;
-    // The fourth request is the first of the child's second run, which then waits by a timer.
+    // The fourth request is the first of the child's second run, which then waits with a timer.
     service.until_requests(4).await?;
     until(&child, TimerStarted).await?;
     first.kill().await?;
-    // Each would wait ten seconds for the worker that had it in its cache.
+    // Each workflow would wait ten seconds for the worker that had it in its cache.
     for workflow_id in [&parent_id, &child_id] {
         forget_cache(&env.client, workflow_id).await?;
     }
@@ -52,7 +55,7 @@ async fn another_worker_polls_on() -> anyhow::Result<()> {
     assert_eq!(greeting, "Hello, World!");
     assert_eq!(service.requests(), 5);
     assert_eq!(service.ids().len(), 1);
-    // The second run has made two of them, each in a first attempt.
+    // The second run has sent two of them, each in a first attempt.
     let attempts = events(&child)
         .await?
         .into_iter()

@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::bail;
 use futures::TryStreamExt;
@@ -32,7 +32,7 @@ async fn start(
     env.start_json("GreetingWorkflow", arguments).await
 }
 
-/// The child, in its latest run.
+/// Returns a handle to the latest run of the child.
 fn child(
     env: &TestEnv,
     parent: &WorkflowHandle<Client, GreetingWorkflow>,
@@ -41,8 +41,8 @@ fn child(
     env.client.get_workflow_handle(id)
 }
 
-/// Five requests in two runs of the child, the second of which has two polls and one wait. The
-/// parent sees one child and its result.
+/// The child sends five requests in two runs. The second run has two polls and one wait. The parent sees one child
+/// and its result.
 #[tokio::test]
 async fn greets_in_two_runs() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -66,7 +66,7 @@ async fn greets_in_two_runs() -> anyhow::Result<()> {
                 match event.attributes {
                     Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
                         assert!(!started.continued_execution_run_id.is_empty());
-                        // One id in both runs.
+                        // Both runs have the same id.
                         assert_eq!(ids, [started.first_execution_run_id]);
                     }
                     Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) => {
@@ -88,7 +88,7 @@ async fn greets_in_two_runs() -> anyhow::Result<()> {
     .await
 }
 
-/// The second argument is the wait between two polls.
+/// The second argument sets the wait between two polls.
 #[tokio::test]
 async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -119,9 +119,9 @@ async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled while the child waits, in its first run or its second, both end CANCELED.
+/// When the parent is cancelled while the child waits, in its first run or its second, both end CANCELED.
 #[tokio::test]
-async fn ends_cancelled_between_polls() -> anyhow::Result<()> {
+async fn cancelled_between_two_polls() -> anyhow::Result<()> {
     let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
     let url = service.url().clone();
     with_worker(
@@ -148,9 +148,9 @@ async fn ends_cancelled_between_polls() -> anyhow::Result<()> {
     .await
 }
 
-/// Terminated, the parent takes its child along, in its first run or its second.
+/// When the parent is terminated, its child is terminated too, in its first run or its second.
 #[tokio::test]
-async fn ends_terminated_with_its_child() -> anyhow::Result<()> {
+async fn terminated_with_its_child() -> anyhow::Result<()> {
     let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
     let url = service.url().clone();
     with_worker(
@@ -170,7 +170,7 @@ async fn ends_terminated_with_its_child() -> anyhow::Result<()> {
     .await
 }
 
-/// Waits until the history has so many events of this type.
+/// Waits until the history has `count` events of this type.
 async fn until_count(
     handle: &WorkflowHandle<Client, PollGreetingWorkflow>,
     event_type: EventType,
@@ -187,13 +187,13 @@ async fn until_count(
             return Ok(());
         }
     }
-    bail!("the workflow ended before")
+    bail!("the workflow ended too early")
 }
 
-/// A cancellation that arrives together with the end of the last wait: the child ends CANCELED,
-/// rather than continue as new without it.
+/// If a cancellation arrives together with the end of the last wait, the child ends CANCELED. It does not continue as
+/// new and ignore the cancellation.
 #[tokio::test]
-async fn no_cancellation_is_left_behind() -> anyhow::Result<()> {
+async fn continue_as_new_loses_no_cancellation() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let env = TestEnv::new().await?;
     let input = json!({"name": "World", "poll_interval_seconds": 1});
@@ -203,14 +203,14 @@ async fn no_cancellation_is_left_behind() -> anyhow::Result<()> {
     let options = |queue: &str| worker_options(queue, service.url().clone());
     env.work(options, until_count(&handle, TimerStarted, 3))
         .await?;
-    // No worker is there to see the timer fire, so the next one sees both at once.
+    // The timer fires while no worker runs, so the next worker sees both at once.
     until_count(&handle, TimerFired, 3).await?;
     env.ends_cancelled(&handle, options).await
 }
 
-/// Cancelled before a worker has seen it, it asks nobody.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED, and no request is sent.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let env = TestEnv::new().await?;
     let handle = start(&env, &[json!("World")]).await?;
@@ -221,7 +221,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A service that is not there is what the activity's retries are for: no turn of the loop.
+/// If the service is down, the activity is retried, and the loop does not continue.
 #[tokio::test]
 async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
@@ -246,7 +246,7 @@ async fn waits_for_a_service_that_is_down() -> anyhow::Result<()> {
     .await
 }
 
-/// A request that the service refuses fails the child, and by it the parent, which says why.
+/// A request that the service refuses fails the child, and so the parent, whose failure says why.
 #[tokio::test]
 async fn fails_when_the_service_refuses() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -309,8 +309,8 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
     .await
 }
 
-/// No argument, too many, a bad one in either place, and bad input of the child by itself fail the
-/// workflow at once.
+/// No argument, too many arguments, a bad first or second argument, and bad input for the child fail the workflow at
+/// once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
@@ -354,7 +354,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
 
 /// A parent whose child's id would be too long fails before it starts the child.
 #[tokio::test]
-async fn child_id_fits() -> anyhow::Result<()> {
+async fn refuses_a_child_id_that_is_too_long() -> anyhow::Result<()> {
     let service = PolledService::start().await?;
     let url = service.url().clone();
     with_worker(

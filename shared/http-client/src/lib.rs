@@ -1,4 +1,4 @@
-//! An HTTP client whose TLS does not contradict the SDK's, and the failure of its requests.
+//! An HTTP client whose TLS settings do not conflict with the SDK's, and the failure of its requests.
 
 #![warn(missing_docs)]
 
@@ -8,31 +8,32 @@ use shared::TOO_LARGE;
 use std::time::Duration;
 use temporalio_sdk::ApplicationFailure;
 
-/// Maximum length of a URL, in bytes. It is that of the `http` crate.
+/// Maximum length of a URL in bytes, which is the limit of the `http` crate.
 const MAX_URL: usize = u16::MAX as usize - 1;
 
-/// An HTTP client for `service`, with a limit on each request: reqwest has none of its own.
+/// Returns an HTTP client for `service` with a time limit for each request. By default reqwest has no limit.
 ///
-/// It goes by no proxy, whatever the environment says: a proxy's 503 would be taken for "not yet".
+/// The client uses no proxy, even if the environment names one, because a 503 of the proxy would look like "not
+/// yet".
 ///
 /// # Errors
-/// If TLS is needed and cannot be set up, as on a machine without CA certificates.
+/// If the URL needs TLS, and TLS cannot be set up, for example because the machine has no CA certificates.
 pub fn http_client(service: &Url, timeout: Duration) -> anyhow::Result<Client> {
-    // reqwest as it is compiled here panics when there is no provider. An error means that there
-    // is one already, which is as good.
+    // With the features used here, reqwest panics if no provider is installed. An error means that one is already
+    // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder().timeout(timeout).no_proxy();
     if service.scheme() == "http" {
-        // Or it would look for CA certificates all the same, and small containers have none.
+        // Otherwise the client would load CA certificates although it needs none, and small containers have none.
         client = client.tls_certs_only([]);
     }
     client.build().context("cannot set up the HTTP client")
 }
 
-/// The failure of an activity that asked `service` and got no answer.
+/// Returns the failure of an activity whose request to `service` got no answer.
 ///
-/// It is retryable, unless the request was never sent because its URL is too long. The URL is not
-/// part of the message, because its query can hold anything.
+/// It is retryable, unless the request was never sent because its URL is too long. The message leaves out the query,
+/// because the query can contain any data.
 pub fn no_answer(service: &Url, error: Error) -> ApplicationFailure {
     let size = error.url().map_or(0, |url| url.as_str().len());
     let too_long = error.is_builder() && size > MAX_URL;

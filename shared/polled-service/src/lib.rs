@@ -1,14 +1,14 @@
-//! The service that the polling samples poll: a real HTTP server, which has no answer at first.
+//! The service that the polling samples poll. It is a real HTTP server, which at first has no answer.
 //!
 //! `GET /greetings?id=…&greeting=Hello&name=World` answers 503 until the fifth request for an id,
-//! then 200 and the greeting. Without a name it is 400; `/broken` is always 500, anything else 404.
+//! then 200 with the greeting. Without a name it answers 400. `/broken` always answers 500, and every other path 404.
 
 #![warn(missing_docs)]
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "no workflow code in here"
+    reason = "this file contains no workflow code"
 )]
 
 use anyhow::{Context, bail};
@@ -34,37 +34,37 @@ use tokio::{
     time::timeout,
 };
 
-/// The first request for an id that is answered, unless the service is told otherwise.
+/// Default number of the first request for an id that the service answers.
 const READY_AT: u32 = 5;
 
 /// How long a test waits for requests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How many requests there have been, by id.
+/// Number of requests so far, by id.
 type Requests = BTreeMap<String, u32>;
 
-/// The service, running; it ends when it is dropped.
+/// The running service. It stops when it is dropped.
 pub struct PolledService {
     url: Url,
     requests: watch::Sender<Requests>,
-    // Nothing is ever sent: the server takes the end of the sender for the sign to stop.
+    // The server stops when the sender is dropped. Nothing is ever sent.
     stop: oneshot::Sender<Infallible>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl PolledService {
-    /// Starts it on a free loopback port.
+    /// Starts the service on a free loopback port.
     ///
     /// # Errors
-    /// If there is none.
+    /// If no port is free.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), READY_AT).await
     }
 
-    /// Starts it at `listen`; request number `ready_at` for an id is the first to be answered.
+    /// Starts the service on `listen`. The first request for an id that it answers is number `ready_at`.
     ///
     /// # Errors
-    /// If it cannot listen there; the error names the address.
+    /// If it cannot listen on that address. The error names the address.
     pub async fn start_at(listen: SocketAddr, ready_at: u32) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(listen)
             .await
@@ -87,7 +87,7 @@ impl PolledService {
         })
     }
 
-    /// What to poll.
+    /// Returns the URL to poll.
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -97,7 +97,7 @@ impl PolledService {
         self.requests.borrow().values().sum()
     }
 
-    /// Returns the ids that it has been asked for, each once.
+    /// Returns the ids for which there have been requests, each once.
     pub fn ids(&self) -> Vec<String> {
         self.requests.borrow().keys().cloned().collect()
     }
@@ -109,19 +109,19 @@ impl PolledService {
     pub async fn until_requests(&self, count: u32) -> anyhow::Result<()> {
         let enough = |all: &Requests| all.values().sum::<u32>() >= count;
         let mut requests = self.requests.subscribe();
-        match timeout(PATIENCE, requests.wait_for(enough)).await {
+        match timeout(WAIT_LIMIT, requests.wait_for(enough)).await {
             Ok(received) => received.map(drop).context("the polled service has ended"),
             Err(_) => bail!(
-                "waited {PATIENCE:?} for {count} requests, and received {}",
+                "waited {WAIT_LIMIT:?} for {count} requests, and received {}",
                 self.requests()
             ),
         }
     }
 
-    /// Answers what has been asked and stops.
+    /// Completes the requests in progress and stops.
     ///
     /// # Errors
-    /// If the server had failed.
+    /// If the server has failed.
     pub async fn shutdown(self) -> anyhow::Result<()> {
         drop(self.stop);
         self.serving.await?.context("the polled service failed")
@@ -134,7 +134,7 @@ async fn greeting(
 ) -> (StatusCode, String) {
     let text = |key: &str| query.get(key).map_or("", String::as_str);
     if text("name").is_empty() {
-        return (StatusCode::BAD_REQUEST, "whom?".to_owned());
+        return (StatusCode::BAD_REQUEST, "the name is missing".to_owned());
     }
     let mut count = 0;
     requests.send_modify(|all| {
@@ -149,14 +149,14 @@ async fn greeting(
     (StatusCode::OK, greeting)
 }
 
-/// Runs the service that the worker polls, by itself, until Ctrl-C.
+/// Runs the service that the worker polls, until Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, clap::Parser)]
 pub struct PolledServiceArgs {
-    /// Where to listen; port 0 is any free one
+    /// Address to listen on; port 0 stands for any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
-    /// Which request for an id is the first to be answered
+    /// Number of the first request for an id that the service answers
     #[arg(long, value_name = "N", default_value_t = READY_AT)]
     pub ready_at: u32,
 }
@@ -175,32 +175,35 @@ impl PolledServiceArgs {
     }
 }
 
-/// The flag of a worker that polls a service.
+/// Flag of a worker that polls a service.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServiceUrlArgs {
-    /// Service to poll [default: one that the worker starts, on a free loopback port]
+    /// URL of the service to poll [default: the worker starts a service on a free loopback port]
     #[arg(long, value_name = "URL")]
     pub service_url: Option<String>,
 }
 
 impl ServiceUrlArgs {
-    /// What to poll; and the service itself, to be kept, if none was named and so one was started.
+    /// Returns the URL to poll. If the flag is not set, also starts a service and returns it. The service stops
+    /// when it is dropped.
     ///
     /// # Errors
-    /// If what was named is no URL to poll; as [`PolledService::start`].
+    /// If the flag is not a URL that can be polled, and those of [`PolledService::start`].
     pub async fn service(&self) -> anyhow::Result<(Url, Option<PolledService>)> {
         let Some(url) = &self.service_url else {
             let service = PolledService::start().await?;
             tracing::info!(url = %service.url(), "polled service started");
             return Ok((service.url().clone(), Some(service)));
         };
-        let url = Url::parse(url).context("--service-url is no URL")?;
+        let url = Url::parse(url).context("--service-url is not a URL")?;
         if !["http", "https"].contains(&url.scheme()) {
-            bail!("--service-url begins with neither http:// nor https://");
+            bail!("--service-url must begin with http:// or https://");
         }
-        // Errors name the URL, and history keeps them.
+        // Errors contain the URL, and the history keeps them.
         if !url.username().is_empty() || url.password().is_some() {
-            bail!("--service-url holds a name or password, which logs and errors would show");
+            bail!(
+                "--service-url must not contain a user name or password, because logs and errors show it"
+            );
         }
         Ok((url, None))
     }
@@ -218,7 +221,8 @@ mod tests {
         Ok((response.status().as_u16(), response.text().await?))
     }
 
-    /// Four times not yet, then the greeting, for each id by itself; any id and name will do.
+    /// The service answers "not yet" four times and then with the greeting. It counts each id separately, and any id
+    /// and name is possible.
     #[tokio::test]
     async fn answers_the_fifth_time() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
@@ -236,9 +240,10 @@ mod tests {
         service.shutdown().await
     }
 
-    /// Without a name, at the broken path, at no path of its own; and nobody there once it ended.
+    /// The service answers 400 without a name, 500 at the broken path and 404 elsewhere. After shutdown it does not
+    /// answer.
     #[tokio::test]
-    async fn refuses_and_ends() -> anyhow::Result<()> {
+    async fn refuses_bad_requests_and_stops() -> anyhow::Result<()> {
         let service = PolledService::start().await?;
         let url = service.url().clone();
         assert_eq!(ask(&url, "a", "").await?.0, 400);
@@ -249,9 +254,9 @@ mod tests {
         Ok(())
     }
 
-    /// What is named is checked before anything is polled; what is not named is started.
+    /// `--service-url` is checked before anything is polled. Without it, a service is started.
     #[tokio::test]
-    async fn services() -> anyhow::Result<()> {
+    async fn checks_the_url_or_starts_a_service() -> anyhow::Result<()> {
         let service = async |url: Option<&str>| {
             let service_url = url.map(str::to_owned);
             ServiceUrlArgs { service_url }.service().await
@@ -265,16 +270,16 @@ mod tests {
         let cases = [
             (
                 "greetings",
-                "--service-url is no URL: relative URL without a base",
+                "--service-url is not a URL: relative URL without a base",
             ),
-            ("http://", "--service-url is no URL: empty host"),
+            ("http://", "--service-url is not a URL: empty host"),
             (
                 "localhost:8090",
-                "--service-url begins with neither http:// nor https://",
+                "--service-url must begin with http:// or https://",
             ),
             (
                 "http://me:hush@localhost/",
-                "--service-url holds a name or password, which logs and errors would show",
+                "--service-url must not contain a user name or password, because logs and errors show it",
             ),
         ];
         for (url, expected) in cases {

@@ -1,4 +1,4 @@
-//! Starts a workflow, and prints what it did to the worker's metrics.
+//! Starts a workflow, and prints how it changed the worker's metrics.
 
 use clap::Parser;
 use custom_metrics::{
@@ -12,19 +12,19 @@ use shared::{MainResult, StarterArgs, print_result, print_started};
 use std::net::SocketAddr;
 use temporalio_client::WorkflowStartOptions;
 
-/// Starts `StartTwoActivitiesWorkflow`, or with --pieces `OrderWorkflow`, and prints its result and
-/// which metrics changed.
+/// Starts `StartTwoActivitiesWorkflow`, or `OrderWorkflow` if --pieces is given, and prints its result and
+/// the metrics that changed.
 #[derive(Parser)]
 struct Args {
-    /// Order so many
+    /// Number of pieces to order
     #[arg(long)]
     pieces: Option<u32>,
 
-    /// How the order came in
+    /// How the order arrived
     #[arg(long, value_enum, default_value = "web", requires = "pieces")]
     channel: Channel,
 
-    /// Where the worker serves its metrics
+    /// Address of the worker's metrics
     #[arg(long, default_value = ADDRESS, value_name = "IP:PORT")]
     metrics_address: SocketAddr,
 
@@ -68,12 +68,12 @@ async fn main() -> MainResult {
     };
     if let Ok(change) = &change {
         eprint!(
-            "metrics  http://{}/metrics, the change:\n{change}",
+            "metrics  http://{}/metrics, changes:\n{change}",
             args.metrics_address
         );
     }
     print_result(&result?)?;
-    // Not before the result: a worker of another language may serve its metrics elsewhere.
+    // After the result, because a worker in another language may serve its metrics elsewhere.
     change?;
     Ok(())
 }

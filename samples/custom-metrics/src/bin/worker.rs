@@ -1,4 +1,6 @@
-//! Polls the task queue, runs the workflows and their activities, and serves the metrics.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+//!
+//! It also serves the metrics.
 
 use clap::Parser;
 use custom_metrics::{
@@ -10,11 +12,10 @@ use shared::{MainResult, WorkerArgs, end_on_signals, init_logs_as, run_until_shu
 use std::net::SocketAddr;
 use temporalio_sdk::Worker;
 
-/// Polls a task queue, runs the workflows and activities of this sample and serves metrics, until
-/// Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// Where Prometheus reads the metrics; port 0 stands for any that is free
+    /// Address on which to serve metrics for Prometheus; port 0 stands for any free port
     #[arg(long, default_value = ADDRESS, value_name = "IP:PORT")]
     metrics_address: SocketAddr,
 

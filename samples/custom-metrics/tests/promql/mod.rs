@@ -1,4 +1,4 @@
-//! The metrics that the dashboard asks Prometheus for, and whether they exist.
+//! Finds the metrics in the queries of the dashboard, and checks whether they exist.
 
 use anyhow::{Context, ensure};
 use custom_metrics::scrape::Scrape;
@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 
 const DASHBOARD: &str = include_str!("../../dashboard.json");
 
-/// A metric, and the labels that a query selects or groups it by.
+/// A metric in a query, with the labels that the query selects or groups by.
 #[derive(Debug)]
-pub struct Asked {
-    /// Its name.
+pub struct QueriedMetric {
+    /// Name of the metric.
     pub metric: String,
     labels: BTreeSet<String>,
 }
 
 /// Returns every metric in the dashboard.
-pub fn asked() -> anyhow::Result<Vec<Asked>> {
+pub fn queried_metrics() -> anyhow::Result<Vec<QueriedMetric>> {
     let mut all = Vec::new();
     let dashboard: Value = serde_json::from_str(DASHBOARD)?;
     let panels = dashboard["panels"].as_array().context("no panels")?;
@@ -26,7 +26,7 @@ pub fn asked() -> anyhow::Result<Vec<Asked>> {
         .filter_map(|panel| panel["targets"].as_array());
     for target in targets.flatten() {
         let query = target["expr"].as_str().context("no expr")?;
-        // A legend shows what the query groups by.
+        // The labels in the legend are those that the query groups by.
         let legend = captures(r"\{\{(\w+)\}\}", target["legendFormat"].as_str())?;
         all.extend(metrics(query, legend)?);
     }
@@ -37,12 +37,12 @@ pub fn asked() -> anyhow::Result<Vec<Asked>> {
         let (metric, label) = values
             .and_then(|values| values.strip_suffix(')')?.split_once(", "))
             .with_context(|| query.to_owned())?;
-        all.push(Asked {
+        all.push(QueriedMetric {
             metric: metric.to_owned(),
             labels: BTreeSet::from([label.to_owned()]),
         });
     }
-    // Otherwise the dashboard has changed, and this no longer finds its queries.
+    // With fewer, the dashboard has changed in a way that this code does not understand.
     ensure!(all.len() > 30, "{all:?}");
     Ok(all)
 }
@@ -57,8 +57,8 @@ fn captures<'a>(
     Ok(found.map(|captures| captures[1].to_owned()).collect())
 }
 
-/// The metrics in a query: names that no parenthesis follows.
-fn metrics(query: &str, grouped: Vec<String>) -> anyhow::Result<Vec<Asked>> {
+/// Returns the metrics in a query. They are the names that no parenthesis follows.
+fn metrics(query: &str, grouped: Vec<String>) -> anyhow::Result<Vec<QueriedMetric>> {
     let by = captures(r"\bby \(([^)]*)\)", [query])?;
     let by = by.iter().flat_map(|labels| labels.split(", "));
     let mut grouped: BTreeSet<String> = grouped.into_iter().collect();
@@ -67,12 +67,12 @@ fn metrics(query: &str, grouped: Vec<String>) -> anyhow::Result<Vec<Asked>> {
     let name = Regex::new(r"([a-z_]+)\s*(?:(\()|\{([^}]*)\})?")?;
     let mut found = Vec::new();
     for part in name.captures_iter(&rest) {
-        // `up` and its labels are Prometheus's own.
+        // Prometheus itself makes `up` and its labels.
         if part.get(2).is_some() || &part[1] == "up" {
             continue;
         }
         let selected = captures(r"(\w+)[=!]", part.get(3).map(|labels| labels.as_str()))?;
-        found.push(Asked {
+        found.push(QueriedMetric {
             metric: part[1].to_owned(),
             labels: grouped.iter().cloned().chain(selected).collect(),
         });
@@ -80,8 +80,8 @@ fn metrics(query: &str, grouped: Vec<String>) -> anyhow::Result<Vec<Asked>> {
     Ok(found)
 }
 
-impl Asked {
-    /// Whether one of the pages has such a metric with all of these labels.
+impl QueriedMetric {
+    /// Returns whether one of the pages has this metric with all of these labels.
     pub fn is_on(&self, pages: &[&Scrape]) -> bool {
         let mut series = pages.iter().flat_map(|page| page.series());
         series.any(|series| {

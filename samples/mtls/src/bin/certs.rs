@@ -1,7 +1,12 @@
-//! Makes the certificates that this sample runs with: of a CA, of a server, of a client. Each is what
-//! rustls insists on: X.509 v3, with its names as SAN, and the CA not the server itself.
+//! Creates the certificates of this sample: of a CA, of a server and of a client.
+//!
+//! They meet the requirements of rustls: X.509 v3, names as subject alternative names, and a CA certificate
+//! that is not the server's own.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file contains no workflow code"
+)]
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
@@ -17,23 +22,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What the server may be called; a client that knows it by another says `--tls-server-name`.
+/// Names in the server's certificate. A client that uses another name needs `--tls-server-name`.
 const SERVER_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes a private CA, and a certificate of it for a server and for a client.
+/// Creates a private CA, and signs a certificate for a server and one for a client with it.
 #[derive(Parser)]
 struct Args {
-    /// Where to write them
+    /// Folder for the certificates and keys
     #[arg(long, value_name = "FOLDER", default_value = ".temporal/certs")]
     folder: PathBuf,
 
-    /// Replace all that are there
+    /// Replace existing certificates and keys, including those of the CA
     #[arg(long)]
     force: bool,
 
-    /// Replace the client's alone, by a new one of the same CA
+    /// Replace only the client certificate and its key, and sign it with the existing CA
     #[arg(long, conflicts_with = "force")]
     renew: bool,
 }
@@ -41,18 +46,19 @@ struct Args {
 fn main() -> MainResult {
     let args = Args::parse();
     let folder = &args.folder;
-    // The last to be written: with it, all are there.
-    let there = folder.join("client.pem").exists();
+    // This file is written last, so if it exists, all files do.
+    let complete = folder.join("client.pem").exists();
     let done = if args.renew {
         let file = folder.join("ca.key");
         let pem = fs::read_to_string(&file)
             .with_context(|| format!("cannot read the CA's key {}", file.display()))?;
-        // Not with the reason, which could quote the key.
-        let key = KeyPair::from_pem(&pem).map_err(|_| anyhow!("{} is no key", file.display()))?;
+        // Without the cause, because it could quote the key.
+        let key = KeyPair::from_pem(&pem)
+            .map_err(|_| anyhow!("{} holds no private key in PEM form", file.display()))?;
         issue(folder, "client", &[], &Issuer::new(ca()?, key))?;
-        "client renewed"
-    } else if there && !args.force {
-        "kept, --force replaces them"
+        "client certificate renewed"
+    } else if complete && !args.force {
+        "kept; --force replaces it"
     } else {
         make_folder(folder)?;
         let (ca, key) = (ca()?, KeyPair::generate()?);
@@ -60,7 +66,7 @@ fn main() -> MainResult {
         let ca = Issuer::new(ca, key);
         issue(folder, "server", &SERVER_NAMES, &ca)?;
         issue(folder, "client", &[], &ca)?;
-        "made"
+        "created"
     };
     println!("{} ({done})", folder.display());
     Ok(())
@@ -71,7 +77,7 @@ fn params(name: &str, sans: &[&str], days: u32) -> anyhow::Result<CertificatePar
     let mut params = CertificateParams::new(sans)?;
     params.distinguished_name.push(DnType::CommonName, name);
     let now = SystemTime::now();
-    // A day of grace for clocks that are slow.
+    // Valid since yesterday, for clients whose clocks are slow.
     params.not_before = (now - DAY).into();
     params.not_after = (now + DAY * days).into();
     Ok(params)
@@ -84,11 +90,11 @@ fn ca() -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-/// Makes a certificate with a new key.
+/// Issues a certificate for a new key, and writes both.
 fn issue(folder: &Path, name: &str, sans: &[&str], ca: &Issuer<'_, KeyPair>) -> anyhow::Result<()> {
     let mut params = params(name, sans, 365)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // A Temporal server is a client of its own frontend, with the same certificate.
+    // A Temporal server is also a client of its own frontend, and uses the same certificate for that.
     params.extended_key_usages = match sans {
         [] => vec![Usage::ClientAuth],
         _ => vec![Usage::ServerAuth, Usage::ClientAuth],
@@ -103,7 +109,7 @@ fn make_folder(folder: &Path) -> anyhow::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut options, 0o700);
     let made = options.recursive(true).create(folder);
-    made.with_context(|| format!("cannot make the folder {}", folder.display()))
+    made.with_context(|| format!("cannot create the folder {}", folder.display()))
 }
 
 fn write(folder: &Path, name: &str, certificate: &str, key: &KeyPair) -> anyhow::Result<()> {
@@ -115,11 +121,11 @@ fn write(folder: &Path, name: &str, certificate: &str, key: &KeyPair) -> anyhow:
     replace(&folder.join(format!("{name}.pem")), 0o644, certificate)
 }
 
-/// In one step, so that nobody reads half a file, and with its mode from the first byte on.
+/// Replaces a file in one step, so that nobody reads half of it. The new file has its mode from the start.
 fn replace(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
     let new = file.with_extension("new");
     let write = || -> std::io::Result<()> {
-        // One that was interrupted may have left its own.
+        // An earlier run that was interrupted may have left one.
         let _ = fs::remove_file(&new);
         let mut options = OpenOptions::new();
         #[cfg(unix)]

@@ -1,13 +1,13 @@
-//! A gateway in front of a server that speaks no TLS: it asks its clients for a certificate, ends TLS,
-//! and forwards what is inside.
+//! A gateway in front of a server without TLS. It asks its clients for a certificate, terminates TLS, and
+//! forwards the plaintext.
 //!
-//! It stands in for the frontend of a Temporal cluster, which does all this by itself, and is here
-//! because the development server cannot. It is no proxy for production.
+//! The gateway exists because the development server does not support TLS. The frontend of a Temporal
+//! cluster does all this itself. Do not use the gateway in production.
 
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
-    reason = "no workflow code in here"
+    reason = "this file contains no workflow code"
 )]
 
 use anyhow::{Context, anyhow, ensure};
@@ -33,24 +33,24 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The longest that a handshake may take: a client that says nothing is not to stay.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time limit for a handshake. It disconnects clients that send nothing.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client that is refused may take to read that.
+/// How long a refused client may take to read the reason.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Ends TLS in front of a plaintext Temporal server, for clients that have a certificate.
+/// Terminates TLS in front of a Temporal server without TLS, for clients with a certificate.
 #[derive(Clone, Parser)]
 struct Args {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7243")]
     listen: SocketAddr,
 
-    /// The server behind, which speaks no TLS
+    /// Server to forward to, which does not use TLS
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:7233")]
     target: String,
 
-    /// The gateway's own certificate, PEM
+    /// Certificate of the gateway, PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -58,7 +58,7 @@ struct Args {
     )]
     cert: PathBuf,
 
-    /// Its key, PEM
+    /// Private key of the gateway, PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -66,7 +66,7 @@ struct Args {
     )]
     key: PathBuf,
 
-    /// CAs of the clients to let in, PEM
+    /// CAs whose clients may connect, PEM
     #[arg(long, value_name = "FILE", default_value = ".temporal/certs/ca.pem")]
     client_ca: PathBuf,
 }
@@ -76,16 +76,20 @@ async fn main() -> MainResult {
     let args = Args::parse();
     let mut signals = ShutdownSignals::new()?;
     init_logs()?;
-    // For each connection again, but what is wrong from the start is to end it.
+    // Every connection reads the files again. Reading them here reports mistakes at the start.
     config(&args)?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
-    println!("{} (TLS), for {}", listener.local_addr()?, args.target);
+    println!(
+        "{} (TLS), forwards to {}",
+        listener.local_addr()?,
+        args.target
+    );
     loop {
         let (client, peer) = tokio::select! {
             accepted = listener.accept() => accepted?,
-            // Connections are cut: those of Temporal's clients last, and they make new ones.
+            // This cuts the open connections. Temporal's clients keep theirs open, and reconnect.
             _ = signals.next() => return Ok(()),
         };
         let args = args.clone();
@@ -100,12 +104,16 @@ async fn main() -> MainResult {
 async fn serve(client: TcpStream, args: &Args) -> anyhow::Result<()> {
     client.set_nodelay(true)?;
     let acceptor = TlsAcceptor::from(Arc::new(config(args)?));
-    let handshake = timeout(HANDSHAKE, acceptor.accept(client).into_fallible());
-    let mut client = match handshake.await.context("refused: no handshake")? {
+    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(client).into_fallible());
+    let handshake = handshake.await.with_context(|| {
+        let seconds = HANDSHAKE_TIMEOUT.as_secs();
+        format!("refused: no TLS handshake within {seconds} s")
+    });
+    let mut client = match handshake? {
         Ok(client) => client,
         Err((error, mut client)) => {
-            // The client has been told why, and would not read it if the connection were reset, as it
-            // is when what the client has sent is not read.
+            // The client has been sent the reason. If this end closed the connection without reading what
+            // the client has sent, the connection would be reset, and the client would not see the reason.
             client.shutdown().await?;
             let _ = timeout(LINGER, copy(&mut client, &mut sink())).await;
             return Err(error).context("refused");
@@ -113,33 +121,46 @@ async fn serve(client: TcpStream, args: &Args) -> anyhow::Result<()> {
     };
     let mut server = TcpStream::connect(&args.target)
         .await
-        .with_context(|| format!("cannot reach {}", args.target))?;
+        .with_context(|| format!("cannot reach {} (--target)", args.target))?;
     server.set_nodelay(true)?;
-    // An error means that one of the two is gone, which is how connections end.
+    // An error means that one end has disconnected, which is how connections end.
     let _ = copy_bidirectional(&mut client, &mut server).await;
     Ok(())
 }
 
-/// Made for each connection: to let in the clients of another CA, or no longer those of one, is to
-/// replace a file.
+/// Returns the TLS configuration of one connection.
+///
+/// Each connection reads the files again. So to admit the clients of another CA, or to refuse those of a
+/// CA, it is enough to replace a file.
 fn config(args: &Args) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(default_provider());
     let mut cas = RootCertStore::empty();
     for ca in certificates(&args.client_ca)? {
         let added = cas.add(ca);
-        added.with_context(|| format!("{} is no good", args.client_ca.display()))?;
+        added.with_context(|| {
+            format!(
+                "{} holds a CA certificate that cannot be used",
+                args.client_ca.display()
+            )
+        })?;
     }
     let clients = WebPkiClientVerifier::builder_with_provider(cas.into(), provider.clone());
     let key = PrivateKeyDer::from_pem_slice(&read(&args.key)?)
-        // Not with the reason, which could quote the key.
-        .map_err(|_| anyhow!("{} holds no key in PEM form", args.key.display()))?;
+        // Without the cause, because it could quote the key.
+        .map_err(|_| anyhow!("{} holds no private key in PEM form", args.key.display()))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients.build()?)
         .with_single_cert(certificates(&args.cert)?, key)
-        .with_context(|| format!("{} is no good with its key", args.cert.display()))?;
+        .with_context(|| {
+            format!(
+                "{} cannot be used with the key {}",
+                args.cert.display(),
+                args.key.display()
+            )
+        })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A session that is resumed is not asked for its certificate again.
+    // A resumed session would not be asked for its certificate again.
     config.send_tls13_tickets = 0;
     Ok(config)
 }
@@ -152,8 +173,8 @@ fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let pem = std::fs::read(file)
-        .with_context(|| format!("cannot read {}, which `make certs` makes", file.display()))?;
-    // It would hide the first certificate, or the first CA, from the reader of PEM.
+        .with_context(|| format!("cannot read {} (`make certs` creates it)", file.display()))?;
+    // A byte-order mark hides the first certificate, or the first CA, from the PEM parser.
     ensure!(
         !pem.starts_with(&[0xef, 0xbb, 0xbf]),
         "{} begins with a byte-order mark, which PEM does not allow; save it as UTF-8 without one",

@@ -1,4 +1,4 @@
-//! Starts the workflow and waits for its result, through the same kind of connection as the worker's.
+//! Starts the workflow and prints its result. It connects with TLS as the worker does, by configuration alone.
 
 use clap::Parser;
 use mtls::{TASK_QUEUE, workflows::SecureWorkflow};
@@ -8,7 +8,7 @@ use temporalio_client::WorkflowStartOptions;
 /// Starts `SecureWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// What to process
+    /// Text to process
     #[arg(long, default_value = "data")]
     data: String,
 

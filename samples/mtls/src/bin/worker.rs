@@ -1,5 +1,6 @@
-//! Polls the task queue and runs the workflow. Nothing in here is about TLS: flags, variables or a
-//! profile say how to connect.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+//!
+//! Nothing in this file is about TLS: flags, variables or a profile say how to connect.
 
 use clap::Parser;
 use mtls::{TASK_QUEUE, worker_options};

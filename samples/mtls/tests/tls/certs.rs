@@ -1,4 +1,4 @@
-//! What `make certs` makes.
+//! The files that `make certs` creates.
 
 use crate::tls::pki::{Folder, command, run};
 use anyhow::ensure;
@@ -24,11 +24,12 @@ async fn certs(folder: &Folder, flags: &[&str]) -> anyhow::Result<BTreeMap<&'sta
         .collect()
 }
 
-/// Only the owner reads keys; a second call replaces nothing, `--renew` the client's, `--force` all.
+/// Only the owner can read keys. A second call replaces nothing, `--renew` replaces the files of the client, and
+/// `--force` replaces all.
 #[tokio::test]
-async fn made_kept_and_replaced() -> anyhow::Result<()> {
+async fn replaces_only_what_the_flags_say() -> anyhow::Result<()> {
     let folder = Folder::new()?;
-    let made = certs(&folder, &[]).await?;
+    let first = certs(&folder, &[]).await?;
     let mode =
         |file: &str| anyhow::Ok(fs::metadata(folder.file(file))?.permissions().mode() & 0o777);
     assert_eq!(mode("certs")?, 0o700);
@@ -40,7 +41,7 @@ async fn made_kept_and_replaced() -> anyhow::Result<()> {
     let replaced = |now: &BTreeMap<&str, String>| -> Vec<&str> {
         FILES
             .into_iter()
-            .filter(|file| now.get(file) != made.get(file))
+            .filter(|file| now.get(file) != first.get(file))
             .collect()
     };
     assert!(replaced(&certs(&folder, &[]).await?).is_empty());

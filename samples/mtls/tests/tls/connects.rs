@@ -1,4 +1,4 @@
-//! What connects: by flags, variables and profiles, with every form of a key.
+//! Settings that connect: flags, variables and profiles, and every form of a key.
 
 use crate::tls::pki::{Folder, Gateway, STARTER, WORKER, command, pki, run};
 use anyhow::ensure;
@@ -9,8 +9,8 @@ use temporalio_common::envconfig::{
 use testing::TestEnv;
 use tokio::process::Command;
 
-/// Fails unless a starter comes through, and says the server's own answer. Returns all that it says.
-async fn comes_through(mut starter: Command) -> anyhow::Result<String> {
+/// Fails unless the starter reaches the server and prints the server's own answer. Returns the starter's stderr.
+async fn reaches_the_server(mut starter: Command) -> anyhow::Result<String> {
     starter.env("TEMPORAL_NAMESPACE", "nope");
     let output = run(starter).await?;
     let stderr = String::from_utf8(output.stderr)?;
@@ -21,7 +21,7 @@ async fn comes_through(mut starter: Command) -> anyhow::Result<String> {
     Ok(stderr)
 }
 
-/// Worker and starter, each by flags alone, do the sample's work through the gateway.
+/// Worker and starter, each with flags alone, run the workflow through the gateway.
 #[tokio::test]
 async fn by_flags() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -45,7 +45,7 @@ async fn by_flags() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same by variables: files, or the PEM itself.
+/// Variables that name files, or hold the PEM itself, connect.
 #[tokio::test]
 async fn by_variables() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
@@ -65,13 +65,13 @@ async fn by_variables() -> anyhow::Result<()> {
             };
             starter.env(format!("TEMPORAL_TLS_{variable}_{suffix}"), value);
         }
-        comes_through(starter).await?;
+        reaches_the_server(starter).await?;
     }
     Ok(())
 }
 
-/// The same by the profile that `make run-mtls` uses, with what `make certs` makes; to a name, a
-/// number or a URL.
+/// The profile that `make run-mtls` uses connects with the files that `make certs` creates, whether the address
+/// is a host name, an IP address or a URL.
 #[tokio::test]
 async fn by_profile() -> anyhow::Result<()> {
     let folder = Folder::new()?;
@@ -96,17 +96,17 @@ async fn by_profile() -> anyhow::Result<()> {
                 concat!(env!("CARGO_MANIFEST_DIR"), "/temporal.toml"),
             )
             .args(["--profile", "local", "--address", &address]);
-        comes_through(starter).await?;
+        reaches_the_server(starter).await?;
     }
     Ok(())
 }
 
-/// An IPv6 address in brackets, with a certificate from files or variables; and that one from files
-/// is not read again then, which is said.
+/// An IPv6 address in brackets connects, with a certificate from files or from variables. A certificate from
+/// files is not read again in that case, and the starter warns about that.
 #[tokio::test]
 async fn by_an_ipv6_address() -> anyhow::Result<()> {
     if TcpListener::bind("[::1]:0").is_err() {
-        // Not by a macro, which the test harness would swallow.
+        // Not with `eprintln!`, because the test harness hides what a passing test prints with it.
         writeln!(std::io::stderr(), "SKIPPED: this machine has no IPv6")?;
         return Ok(());
     }
@@ -132,7 +132,7 @@ async fn by_an_ipv6_address() -> anyhow::Result<()> {
                 if let Some(name) = name {
                     starter.args(["--tls-server-name", name]);
                 }
-                let said = comes_through(starter).await?;
+                let said = reaches_the_server(starter).await?;
                 ensure!(said.contains(&warning) == warns, "{said}");
             }
         }
@@ -140,9 +140,9 @@ async fn by_an_ipv6_address() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every profile is spelled right: a key that nobody knows would be ignored otherwise.
+/// No profile has an unknown key. Programs would ignore it.
 #[test]
-fn profiles_are_spelled_right() -> anyhow::Result<()> {
+fn profiles_have_no_unknown_keys() -> anyhow::Result<()> {
     for profile in ["local", "cloud-mtls", "cloud-api-key"] {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/temporal.toml").to_owned();
         let options = LoadClientConfigProfileOptions::builder()
@@ -153,7 +153,7 @@ fn profiles_are_spelled_right() -> anyhow::Result<()> {
             .build();
         let loaded = load_client_config_profile(options, None);
         let loaded = loaded.map_err(|error| anyhow::anyhow!("{error}"))?;
-        ensure!(loaded.tls.is_some(), "{profile} is without TLS");
+        ensure!(loaded.tls.is_some(), "{profile} has no TLS");
         assert_eq!(
             loaded.tls.and_then(|tls| tls.client_cert).is_some(),
             profile != "cloud-api-key"

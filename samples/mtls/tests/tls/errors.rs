@@ -1,4 +1,4 @@
-//! What is refused: in words, by worker and starter alike, within ten seconds.
+//! Settings that worker and starter refuse, with a clear message and within ten seconds.
 
 use crate::tls::pki::{Ca, Folder, Gateway, STARTER, WORKER, command, error, pki, run};
 use anyhow::{Context, ensure};
@@ -9,7 +9,8 @@ use tokio::{
     net::TcpListener,
 };
 
-/// Runs both binaries with these flags; each must say all these words, in which `{}` is the folder.
+/// Runs both binaries with these flags. The error of each must contain all of `words`, in which `{}` stands for
+/// the folder.
 async fn refused(
     folder: &Folder,
     address: &str,
@@ -28,9 +29,9 @@ async fn refused(
     Ok(())
 }
 
-/// A client without a certificate, or with one that is no good; a server that is another.
+/// The errors explain a missing client certificate, unusable ones, and a server certificate that does not fit.
 #[tokio::test]
-async fn certificates() -> anyhow::Result<()> {
+async fn unusable_certificates_are_explained() -> anyhow::Result<()> {
     let (folder, ca) = pki()?;
     Ca::new(&folder, "other-ca")?.issue(&folder, "rogue", &[], -1..1)?;
     ca.issue(&folder, "expired", &[], -2..-1)?;
@@ -50,7 +51,7 @@ async fn certificates() -> anyhow::Result<()> {
     folder.write("same-name.pem", &again.read("ca.pem")?)?;
     let gateway = Gateway::start(&folder, "ca.pem", "127.0.0.1:0").await?;
     let cases: [(&str, Option<&str>, &[&str]); 12] = [
-        // The gateway says why, but sometimes the connection is gone before that is read.
+        // The gateway sends the reason, but sometimes the connection is closed before the client has read it.
         (
             "ca.pem",
             None,
@@ -142,9 +143,9 @@ async fn certificates() -> anyhow::Result<()> {
     refused(&folder, &gateway.address, &flags, &[words]).await
 }
 
-/// Keys that the TLS library cannot use, as OpenSSL makes them, are called what they are.
+/// The error names the kind of a key that the TLS library cannot use. OpenSSL created these keys.
 #[tokio::test]
-async fn kinds_of_keys() -> anyhow::Result<()> {
+async fn unsupported_keys_are_named() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
     folder.write("odd.pem", &folder.read("client.pem")?)?;
     for (label, base64, words) in [
@@ -206,10 +207,11 @@ async fn kinds_of_keys() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A byte-order mark, or an indent, hides the first section of a PEM from all who read it: of a
-/// chain the second certificate would count as the first, and a bundle of CAs would lack one.
+/// A file whose first PEM section follows a byte-order mark or an indent is refused, because PEM parsers would
+/// skip that section. The second certificate of a chain would count as the first, and a bundle of CAs would
+/// lack one.
 #[tokio::test]
-async fn hidden_sections() -> anyhow::Result<()> {
+async fn hidden_pem_sections_are_refused() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
     let (ca, client, key) = (
         folder.read("ca.pem")?,
@@ -280,9 +282,9 @@ async fn hidden_sections() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's own certificate, out of date.
+/// The error says that the server's certificate has expired, or is not valid yet.
 #[tokio::test]
-async fn server_certificates() -> anyhow::Result<()> {
+async fn server_certificates_out_of_date() -> anyhow::Result<()> {
     let (folder, ca) = pki()?;
     for (days, words) in [
         (-2..-1, "the server's certificate expired at 20"),
@@ -296,10 +298,10 @@ async fn server_certificates() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server that has no key this client supports can say no more than that the handshake failed. So
-/// does one that asks for a client certificate in TLS 1.2. The error names both reasons.
+/// A server whose keys this client does not support can only report that the handshake failed. A server that
+/// asks for a client certificate in TLS 1.2 reports the same. The error names both reasons.
 #[tokio::test]
-async fn failed_handshakes() -> anyhow::Result<()> {
+async fn a_failed_handshake_has_two_reasons() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -323,9 +325,9 @@ async fn failed_handshakes() -> anyhow::Result<()> {
     .await
 }
 
-/// TLS where there is none, none where there is, and nobody at all.
+/// The errors explain a port without TLS, a port with TLS, and a port on which nothing listens.
 #[tokio::test]
-async fn wrong_ports() -> anyhow::Result<()> {
+async fn wrong_ports_are_explained() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
     let gateway = Gateway::start(&folder, "ca.pem", "127.0.0.1:0").await?;
     let words = "(TLS off): what listens there does not speak gRPC without TLS; check the port";
@@ -346,7 +348,7 @@ async fn wrong_ports() -> anyhow::Result<()> {
     .await
 }
 
-/// Variables that hold the PEM itself are named, and what they hold is not shown.
+/// The error names a variable that holds a broken PEM, but does not show its value.
 #[tokio::test]
 async fn no_secret_in_an_error() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
@@ -373,7 +375,7 @@ async fn no_secret_in_an_error() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With everything logged that can be, neither the key nor an API key is in it.
+/// Even the most detailed log contains no client key, API key or header.
 #[tokio::test]
 async fn no_secret_in_a_log() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
@@ -398,15 +400,15 @@ async fn no_secret_in_a_log() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The gateway: without certificates, with a port that is taken; and what it logs of a refusal.
+/// The gateway reports missing certificates and a port that is in use, and logs why it refuses a client.
 #[tokio::test]
-async fn the_gateway_says_why() -> anyhow::Result<()> {
+async fn the_gateway_explains_its_errors() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
     let mut gateway = command(env!("CARGO_BIN_EXE_mtls-gateway"));
     gateway
         .args(["--cert", &folder.file("none.pem")])
         .current_dir(folder.file(""));
-    let words = ".temporal/certs/ca.pem, which `make certs` makes: No such file or directory";
+    let words = ".temporal/certs/ca.pem (`make certs` creates it): No such file or directory";
     let said = error(gateway).await?;
     ensure!(said.contains(words), "{said}");
 

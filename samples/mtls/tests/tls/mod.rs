@@ -1,18 +1,18 @@
-//! The real binaries behind real TLS: what connects, what is refused and in which words, how a
-//! certificate is replaced.
+//! Runs the real binaries with real TLS: which settings connect, which are refused with which message, and
+//! how a certificate is replaced.
 
 #![cfg(unix)]
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
-    reason = "no workflow code in here"
+    reason = "this file contains no workflow code"
 )]
 
-mod bouncer;
 mod certs;
 mod connects;
 mod errors;
 mod nginx;
 mod pki;
+mod rejecting_server;
 mod rotation;
 mod settings;

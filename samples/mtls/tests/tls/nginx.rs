@@ -1,4 +1,4 @@
-//! A proxy that is not ours: nginx, if it is installed.
+//! Connects through nginx, if it is installed.
 
 use crate::tls::pki::{Ca, STARTER, WORKER, command, error, pki, run};
 use anyhow::{Context, ensure};
@@ -10,8 +10,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Through nginx with client verification the sample works; who has no certificate that it knows, or
-/// does not know nginx's own, is told so.
+/// The sample works through nginx with client verification. Clients without a certificate that nginx trusts, and
+/// clients that do not trust nginx's certificate, get an error that says so.
 #[tokio::test]
 async fn through_nginx() -> anyhow::Result<()> {
     let installed = Command::new("nginx")
@@ -20,7 +20,7 @@ async fn through_nginx() -> anyhow::Result<()> {
         .status()
         .await;
     if installed.is_err() {
-        // Not by a macro, which the test harness would swallow.
+        // Not with `eprintln!`, because the test harness hides what a passing test prints with it.
         writeln!(std::io::stderr(), "SKIPPED: nginx is not installed")?;
         return Ok(());
     }
@@ -31,7 +31,7 @@ async fn through_nginx() -> anyhow::Result<()> {
     let scratch: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path \"{}\";", folder.file(name)))
         .concat();
-    // One process: the workers of a master that is killed would stay.
+    // nginx runs as one process. If a master process were killed, its workers would keep running.
     let config = format!(
         "daemon off; master_process off; error_log \"{log}\"; pid \"{pid}\"; events {{}}
          http {{ access_log off; {scratch}

@@ -1,4 +1,4 @@
-//! Certificates of all kinds, and the binaries that use them.
+//! Creates certificates of all kinds, and runs the binaries that use them.
 
 use anyhow::{Context, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -20,10 +20,10 @@ use uuid::Uuid;
 pub const STARTER: &str = env!("CARGO_BIN_EXE_mtls-starter");
 pub const WORKER: &str = env!("CARGO_BIN_EXE_mtls-worker");
 
-/// Long enough for the 8 s that a connection may take.
+/// Time limit for a command. It is longer than the 8 s that connecting may take.
 pub const WITHIN: Duration = Duration::from_secs(10);
 
-/// A folder of this test's own, with the certificates of a CA for a server and a client.
+/// A folder for the certificates of one test.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -34,7 +34,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The path of a file in it.
+    /// Returns the path of a file in the folder.
     pub fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
@@ -43,14 +43,14 @@ impl Folder {
         fs::read_to_string(self.file(name)).with_context(|| name.to_owned())
     }
 
-    /// In one step, as a certificate that is in use is replaced.
+    /// Writes a file in one step, which is how to replace a certificate that is in use.
     pub fn write(&self, name: &str, content: &str) -> anyhow::Result<()> {
         let new = self.file(&format!("{name}.new"));
         fs::write(&new, content)?;
         Ok(fs::rename(new, self.file(name))?)
     }
 
-    /// Flags for a worker or a starter.
+    /// Returns the flags with which a worker or a starter uses these certificates.
     pub fn flags(&self, ca: &str, client: Option<&str>) -> Vec<String> {
         let mut flags = vec!["--tls-ca-path".to_owned(), self.file(ca)];
         if let Some(client) = client {
@@ -73,7 +73,7 @@ impl Drop for Folder {
     }
 }
 
-/// A CA; its certificate is in a file of its name.
+/// A CA. The file with its certificate has its name.
 pub struct Ca(Issuer<'static, KeyPair>);
 
 impl Ca {
@@ -86,7 +86,7 @@ impl Ca {
         Ok(Self(Issuer::new(params, key)))
     }
 
-    /// Makes a certificate and its key, valid for so many days from today.
+    /// Issues a certificate and its key. `days` says when it is valid, relative to today.
     pub fn issue(
         &self,
         folder: &Folder,
@@ -113,7 +113,7 @@ impl Ca {
     }
 }
 
-/// What most tests start with: a CA, and certificates of it for a server and a client.
+/// Creates what most tests need: a CA, and its certificates for a server and a client.
 pub fn pki() -> anyhow::Result<(Folder, Ca)> {
     let folder = Folder::new()?;
     let ca = Ca::new(&folder, "ca")?;
@@ -122,7 +122,7 @@ pub fn pki() -> anyhow::Result<(Folder, Ca)> {
     Ok((folder, ca))
 }
 
-/// A binary with none of the variables of whoever runs the tests.
+/// Returns a command without the `TEMPORAL_*` variables and `RUST_LOG` of the environment.
 pub fn command(binary: &str) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
@@ -134,13 +134,13 @@ pub fn command(binary: &str) -> Command {
     command
 }
 
-/// Runs a command to its end, which must come in time.
+/// Runs a command, which must end within the time limit.
 pub async fn run(mut command: Command) -> anyhow::Result<Output> {
     let output = timeout(WITHIN, command.output()).await;
     Ok(output.with_context(|| format!("{command:?} is still running after {WITHIN:?}"))??)
 }
 
-/// The one line on stderr of a command that must fail.
+/// Runs a command that must fail, and returns the only line on its stderr.
 pub async fn error(command: Command) -> anyhow::Result<String> {
     let output = run(command).await?;
     let stderr = String::from_utf8(output.stderr)?;
@@ -150,11 +150,11 @@ pub async fn error(command: Command) -> anyhow::Result<String> {
         output.status
     );
     ensure!(stderr.lines().count() == 1, "{stderr}");
-    ensure!(output.stdout.is_empty(), "something on stdout");
+    ensure!(output.stdout.is_empty(), "stdout is not empty");
     Ok(stderr.trim_end().to_owned())
 }
 
-/// The gateway binary, in front of the test server or of another one.
+/// The gateway binary, in front of the test server or another one.
 pub struct Gateway {
     pub address: String,
     pub log: Lines<BufReader<ChildStderr>>,
@@ -162,13 +162,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it with `server.pem`, for the clients of the CAs in `client_ca`.
+    /// Starts the gateway with `server.pem`, for the clients of the CAs in `client_ca`.
     pub async fn start(folder: &Folder, client_ca: &str, listen: &str) -> anyhow::Result<Self> {
-        Self::start_before(address()?, folder, client_ca, listen).await
+        Self::start_for(address()?, folder, client_ca, listen).await
     }
 
-    /// As [`Gateway::start`], in front of another server.
-    pub async fn start_before(
+    /// Starts the gateway in front of `target`; otherwise as [`Gateway::start`].
+    pub async fn start_for(
         target: &str,
         folder: &Folder,
         client_ca: &str,
@@ -200,7 +200,7 @@ impl Gateway {
         })
     }
 
-    /// Ends it as Ctrl-C does, and returns when it is gone.
+    /// Stops the gateway as Ctrl-C does, and waits until it has ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().context("running")?.to_string();
         Command::new("kill")

@@ -1,4 +1,4 @@
-//! A client certificate is replaced while it is in use, and the CA of the old one revoked.
+//! Replaces a client certificate that is in use, and revokes the CA of the old one.
 
 use crate::tls::pki::{Ca, Gateway, STARTER, WORKER, command, error, pki};
 use anyhow::{Context, ensure};
@@ -14,13 +14,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Runs one workflow after the other, and counts them, until one fails.
+/// Runs workflows one after another and counts them, until one fails.
 async fn load(client: Client, task_queue: String, done: watch::Sender<u32>) -> anyhow::Result<()> {
     loop {
         let id = format!("mtls-{}", Uuid::new_v4());
         let options = WorkflowStartOptions::new(&*task_queue, id)
-            // A task that is on its way when the gateway ends is lost, and handed out again after
-            // this; by default after ten seconds.
+            // If a task is on its way when the gateway ends, it is lost. The server schedules it again after
+            // this timeout, which is ten seconds by default.
             .task_timeout(Duration::from_secs(1))
             .build();
         let handle = client
@@ -31,9 +31,9 @@ async fn load(client: Client, task_queue: String, done: watch::Sender<u32>) -> a
     }
 }
 
-/// Worker and client are connected and work all the time. Their certificate is replaced by one of
-/// another CA, the old CA is revoked at the gateway, and the gateway restarted, so that they connect
-/// again: both go on, nothing fails, and the old certificate is refused.
+/// Worker and client work without a pause while their certificate is replaced by one of another CA, the gateway
+/// revokes the old CA, and the gateway restarts, so that they must connect again. Nothing fails, and the old
+/// certificate is refused.
 #[tokio::test]
 async fn rotates_under_load() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;

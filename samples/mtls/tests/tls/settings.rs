@@ -1,17 +1,18 @@
-//! What must never leave the machine in the clear, or reach the terminal: keys of all kinds.
+//! Keys of all kinds: none may leave the machine without TLS, and none may be printed.
 
 use crate::tls::{
-    bouncer::Bouncer,
     pki::{Folder, Gateway, STARTER, WORKER, command, error, pki, run},
+    rejecting_server::RejectingServer,
 };
 use anyhow::ensure;
 use std::{io::ErrorKind, net::TcpListener};
 use temporalio_client::tonic::Code;
 
-/// In the place of every key in these tests; no output may have it.
+/// Value of every key in these tests. No output may contain it.
 const SECRET: &str = "s3cret";
 
-/// Worker and starter refuse these variables in one line, with these words, and without the secret.
+/// Runs both binaries with these variables. Each must fail with one line that contains all of `words` and not
+/// the secret.
 async fn refused(variables: &[(&str, &str)], words: &[&str]) -> anyhow::Result<()> {
     for binary in [STARTER, WORKER] {
         let mut command = command(binary);
@@ -25,17 +26,17 @@ async fn refused(variables: &[(&str, &str)], words: &[&str]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Fails if anybody has connected to `listener`.
-fn nobody_came(listener: &TcpListener) -> anyhow::Result<()> {
+/// Fails if a client has connected to `listener`.
+fn nobody_connected(listener: &TcpListener) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     match listener.accept() {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-        other => anyhow::bail!("somebody came: {other:?}"),
+        other => anyhow::bail!("a client has connected: {other:?}"),
     }
 }
 
-/// Every scheme but http and https is refused, whatever else asks for TLS or has a key, and the
-/// error names the scheme and where it comes from. Nothing is sent, not even a handshake.
+/// Every scheme except http and https is refused, even if other settings ask for TLS or contain a key. The error
+/// names the scheme and where it comes from. Nothing is sent, not even a handshake.
 #[tokio::test]
 async fn unknown_schemes_send_nothing() -> anyhow::Result<()> {
     let (folder, _) = pki()?;
@@ -86,13 +87,13 @@ async fn unknown_schemes_send_nothing() -> anyhow::Result<()> {
     let words =
         format!("the address from `address` in profile `default` of {file} has the scheme `grpcs`");
     refused(&[("TEMPORAL_CONFIG_FILE", &file)], &[&words]).await?;
-    nobody_came(&listener)
+    nobody_connected(&listener)
 }
 
-/// Addresses that a URL parser would make something else of: other hosts, other schemes, a password
-/// that would be sent as a part of the host.
+/// Addresses are refused that a URL parser would read as another host, as another scheme, or with a password,
+/// which would be sent as part of the host.
 #[tokio::test]
-async fn odd_addresses_send_nothing() -> anyhow::Result<()> {
+async fn ambiguous_addresses_send_nothing() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let host = listener.local_addr()?.to_string();
     let cases = [
@@ -148,14 +149,13 @@ async fn odd_addresses_send_nothing() -> anyhow::Result<()> {
         )
         .await?;
     }
-    nobody_came(&listener)
+    nobody_connected(&listener)
 }
 
-/// An API key, or a header that is as good as one, does not go to another machine without TLS,
-/// wherever it comes from and whatever turns TLS off. (`0.0.0.0` is this machine, but is not known
-/// to be.)
+/// An API key, or a header with credentials, is not sent to another machine without TLS, wherever the key comes
+/// from and whatever turns TLS off. (`0.0.0.0` is this machine, but the client cannot know that.)
 #[tokio::test]
-async fn keys_do_not_cross_in_the_clear() -> anyhow::Result<()> {
+async fn keys_are_not_sent_without_tls() -> anyhow::Result<()> {
     let folder = Folder::new()?;
     let listener = TcpListener::bind("0.0.0.0:0")?;
     let host = format!("0.0.0.0:{}", listener.local_addr()?.port());
@@ -218,11 +218,11 @@ async fn keys_do_not_cross_in_the_clear() -> anyhow::Result<()> {
         );
         refused(&[("TEMPORAL_CONFIG_FILE", &file)], &[&words]).await?;
     }
-    nobody_came(&listener)
+    nobody_connected(&listener)
 }
 
-/// A broken `temporal.toml` is named, with line, column and setting; the line itself, which may be a
-/// key, is not shown, not in any log either.
+/// The error names a broken `temporal.toml` with line, column and setting. Neither it nor any log shows the line
+/// itself, which may be a key.
 #[tokio::test]
 async fn broken_files_are_not_quoted() -> anyhow::Result<()> {
     let folder = Folder::new()?;
@@ -311,7 +311,7 @@ async fn broken_files_are_not_quoted() -> anyhow::Result<()> {
             b"[profile]\ns3cret = \"s3cret\"",
             path(3, 10) + ": each value in `profile` must be a table, not this string",
         ),
-        // Right, as far as it goes.
+        // Valid TOML with valid types, but contradictory.
         (
             b"tls.client_key_data = \"s3cret\"\ntls.client_key_path = \"s3cret\"",
             "Cannot specify both client_key_path and client_key_data".to_owned(),
@@ -340,16 +340,16 @@ async fn broken_files_are_not_quoted() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Files that Windows writes: a byte-order mark before TOML is none of its content, and UTF-16 is
-/// called what it is. Settings that nobody knows are warned of, by their place alone.
+/// Windows writes such files: a byte-order mark in front of TOML is ignored, and UTF-16 is refused by its name.
+/// A warning names only the place of a setting that does not exist.
 #[tokio::test]
-async fn files_from_elsewhere() -> anyhow::Result<()> {
+async fn files_written_on_windows() -> anyhow::Result<()> {
     let folder = Folder::new()?;
-    let bouncer = Bouncer::start(Code::PermissionDenied).await?;
+    let server = RejectingServer::start(Code::PermissionDenied).await?;
     let file = folder.file("temporal.toml");
     let toml = format!(
         "[profile.default]\naddress = 'http://{}'\napi_key = 's3cret'\n  s3cret = 's3cret'\n",
-        bouncer.address
+        server.address
     );
     let run = async || {
         let mut starter = command(STARTER);
@@ -361,7 +361,7 @@ async fn files_from_elsewhere() -> anyhow::Result<()> {
     let warning = format!("{file}, line 4, column 3: no setting has this name, it is ignored");
     ensure!(said.contains(&warning), "{said}");
     ensure!(!said.contains(SECRET), "{said}");
-    assert_eq!(bouncer.keys(), ["Bearer s3cret"]);
+    assert_eq!(server.take_authorization(), ["Bearer s3cret"]);
 
     let utf16 = toml.encode_utf16().flat_map(u16::to_le_bytes);
     std::fs::write(
@@ -376,13 +376,13 @@ async fn files_from_elsewhere() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file read into a variable ends with a line feed, and a Kubernetes secret often does: keys, and
-/// all else, are sent without the white space around them.
+/// A file that is read into a variable ends with a line feed, and so do many Kubernetes secrets. White space
+/// around a key or another value is removed.
 #[tokio::test]
-async fn white_space_around_is_trimmed() -> anyhow::Result<()> {
+async fn white_space_around_values_is_trimmed() -> anyhow::Result<()> {
     let folder = Folder::new()?;
-    let bouncer = Bouncer::start(Code::Unauthenticated).await?;
-    let address = format!(" http://{}\r\n", bouncer.address);
+    let server = RejectingServer::start(Code::Unauthenticated).await?;
+    let address = format!(" http://{}\r\n", server.address);
     let file = folder.file("temporal.toml");
     let toml = format!("[profile.default]\napi_key = \"\\ts3cret\\r\\n\"\naddress = {address:?}");
     folder.write("temporal.toml", &toml)?;
@@ -399,7 +399,7 @@ async fn white_space_around_is_trimmed() -> anyhow::Result<()> {
             ("TEMPORAL_ADDRESS", &address),
             ("TEMPORAL_GRPC_META_AUTHORIZATION", "Bearer s3cret\n"),
         ],
-        // A variable with white space alone is as good as none.
+        // A variable that contains only white space counts as not set.
         &[
             ("TEMPORAL_CONFIG_FILE", &file),
             ("TEMPORAL_API_KEY", "\n"),
@@ -412,13 +412,17 @@ async fn white_space_around_is_trimmed() -> anyhow::Result<()> {
         starter.args(["--namespace", "mine\n"]);
         let said = error(starter).await?;
         ensure!(said.contains("may use the namespace mine; "), "{said}");
-        assert_eq!(bouncer.keys(), ["Bearer s3cret"], "{variables:?}");
+        assert_eq!(
+            server.take_authorization(),
+            ["Bearer s3cret"],
+            "{variables:?}"
+        );
     }
     Ok(())
 }
 
-/// What is inside is not guessed at: the character is named, with its place, and what is around it is
-/// not shown.
+/// A control character inside a value is refused. The error names the character and its place, but does not show
+/// the value.
 #[tokio::test]
 async fn control_characters_are_refused() -> anyhow::Result<()> {
     let folder = Folder::new()?;
@@ -447,7 +451,7 @@ async fn control_characters_are_refused() -> anyhow::Result<()> {
             "\u{feff}s3cret",
             "has a byte-order mark (U+FEFF) as character 1",
         ),
-        // The SDK would send no header at all.
+        // The SDK would leave out the header without a word.
         (
             "TEMPORAL_API_KEY",
             "s3\u{2013}cret",
@@ -536,10 +540,10 @@ async fn control_characters_are_refused() -> anyhow::Result<()> {
     .await
 }
 
-/// A server that rejects a key, at once or only after it has let the client connect: worker and
-/// starter say that, and where the key comes from.
+/// If the server rejects a key, as the client connects or later, the error of worker and starter says so and
+/// names where the key comes from.
 #[tokio::test]
-async fn rejected_keys() -> anyhow::Result<()> {
+async fn rejected_keys_are_named() -> anyhow::Result<()> {
     let folder = Folder::new()?;
     let file = folder.file("temporal.toml");
     let toml = "[profile.default]\n[profile.cloud]\napi_key = 's3cret'\nnamespace = 'theirs'\n";
@@ -571,38 +575,38 @@ async fn rejected_keys() -> anyhow::Result<()> {
     ];
     for code in [Code::Unauthenticated, Code::PermissionDenied] {
         for lets_connect in [false, true] {
-            let bouncer = match lets_connect {
-                true => Bouncer::start_late(code).await?,
-                false => Bouncer::start(code).await?,
+            let server = match lets_connect {
+                true => RejectingServer::start_after_connect(code).await?,
+                false => RejectingServer::start(code).await?,
             };
             for (variables, words) in cases {
                 for binary in [STARTER, WORKER] {
                     let mut command = command(binary);
                     command
-                        .args(["--address", &format!("http://{}", bouncer.address)])
+                        .args(["--address", &format!("http://{}", server.address)])
                         .envs(variables.iter().copied());
                     let output = run(command).await?;
                     let said = String::from_utf8(output.stderr)?;
                     let last = said.lines().last().unwrap_or_default();
                     ensure!(output.status.code() == Some(1), "{said}");
                     ensure!(last.contains(words), "{said}\nlacks\n{words}");
-                    ensure!(last.contains("nobody comes in"), "{said}");
+                    ensure!(last.contains("access denied"), "{said}");
                     ensure!(!said.contains(SECRET), "{said}");
                 }
             }
         }
     }
 
-    // Without a key, the client certificate is what a server can reject.
+    // Without a key, the server can only reject the client certificate.
     let (folder, _) = pki()?;
-    let bouncer = Bouncer::start(Code::PermissionDenied).await?;
-    let gateway = Gateway::start_before(&bouncer.address, &folder, "ca.pem", "127.0.0.1:0").await?;
+    let server = RejectingServer::start(Code::PermissionDenied).await?;
+    let gateway = Gateway::start_for(&server.address, &folder, "ca.pem", "127.0.0.1:0").await?;
     let mut starter = command(STARTER);
     starter
         .args(["--address", &gateway.address])
         .args(folder.flags("ca.pem", Some("client")));
     let said = error(starter).await?;
-    let words = "nobody comes in; the server rejected the client certificate: check that";
+    let words = "access denied; the server rejected the client certificate: check that";
     ensure!(said.contains(words), "{said}");
     Ok(())
 }

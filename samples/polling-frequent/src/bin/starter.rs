@@ -1,4 +1,4 @@
-//! Starts the workflow, waits for its result, and looks what the polling cost.
+//! Starts the workflow, and prints its result and how many history events the polling needed.
 
 use clap::Parser;
 use polling_frequent::{TASK_QUEUE, workflows::GreetingWorkflow};
@@ -9,7 +9,7 @@ use temporalio_common::protos::temporal::api::history::v1::history_event::Attrib
 /// Starts `GreetingWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "World")]
     name: String,
 

@@ -1,4 +1,4 @@
-//! The polled service by itself, for a worker with `--service-url`.
+//! Runs the polled service on its own, for a worker with `--service-url`.
 
 use clap::Parser;
 use polled_service::PolledServiceArgs;

@@ -1,4 +1,4 @@
-//! Starts the workflow, waits for its result, and looks what the polling cost.
+//! Starts the workflow, and prints its result and how many history events the polling needed.
 
 use clap::Parser;
 use polling_infrequent::{
@@ -13,11 +13,11 @@ use temporalio_common::protos::temporal::api::history::v1::history_event::Attrib
 /// Starts `GreetingWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "World")]
     name: String,
 
-    /// Seconds between two polls; 60 is the workflow's own, and not sent as an argument
+    /// Seconds between two polls; with 60, the workflow's default, no second argument is sent
     #[arg(long, value_name = "SECONDS", default_value = "1")]
     poll_interval: NonZeroU32,
 

@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow and its activity, which polls a service.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use polled_service::ServiceUrlArgs;
@@ -6,7 +6,7 @@ use polling_infrequent::{TASK_QUEUE, worker_options};
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
-/// Polls a task queue and runs the workflow and its activity, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
@@ -20,7 +20,7 @@ struct Args {
 async fn main() -> MainResult {
     let args = Args::parse();
     let runtime = args.worker.init_telemetry()?;
-    // `_service` and not `_`, which would end it here.
+    // `_service` keeps the service running. With `_` it would be dropped here, and stop.
     let (service_url, _service) = args.service.service().await?;
     let client = args.worker.connect().await?;
     let options = worker_options(args.worker.task_queue(TASK_QUEUE)?, service_url)?;

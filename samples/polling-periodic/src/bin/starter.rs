@@ -1,4 +1,4 @@
-//! Starts the workflow, waits for its result, and looks what the polling cost.
+//! Starts the workflow, and prints its result and how many history events the polling needed.
 
 use anyhow::Context;
 use clap::Parser;
@@ -18,11 +18,11 @@ use temporalio_common::protos::temporal::api::history::v1::{
 /// Starts `GreetingWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "World")]
     name: String,
 
-    /// Seconds between two polls [default: the workflow's own, 1]
+    /// Seconds between two polls [default: 1, which is the workflow's default]
     #[arg(long, value_name = "SECONDS")]
     poll_interval: Option<NonZeroU32>,
 
@@ -62,7 +62,7 @@ async fn main() -> MainResult {
     Ok(print_result(&result)?)
 }
 
-/// How many events each run of the child has.
+/// Returns the number of events in each run of the child.
 async fn child_runs(client: &Client, parent: &[HistoryEvent]) -> anyhow::Result<Vec<usize>> {
     let started = |event: &HistoryEvent| match &event.attributes {
         Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(started)) => {
@@ -73,7 +73,7 @@ async fn child_runs(client: &Client, parent: &[HistoryEvent]) -> anyhow::Result<
     let first = parent
         .iter()
         .find_map(started)
-        .context("there is no child")?;
+        .context("the history has no child workflow")?;
     let info = WorkflowExecutionInfo::builder()
         .namespace(client.namespace())
         .workflow_id(first.workflow_id)
