@@ -29,6 +29,7 @@ impl GreetingActivities {
         _ctx: ActivityContext,
         name: String,
     ) -> Result<String, ActivityError> {
+        tracing::info!(name, "greeting");
         if name.is_empty() {
             let failure = ApplicationFailure::builder("a name is empty: leave it out".to_owned());
             return Err(failure
@@ -37,7 +38,6 @@ impl GreetingActivities {
                 .build()
                 .into());
         }
-        tracing::info!(name, "greeting");
         tokio::time::sleep(GREETING_TIME).await;
         Ok(format!("Hello, {name}!"))
     }

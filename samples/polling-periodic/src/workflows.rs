@@ -2,11 +2,12 @@
 
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Inputs, Json, OrCancelled, child_id, sleep};
-use std::{num::NonZeroU32, pin::pin, time::Duration};
+use shared::{Input, Inputs, Json, OrCancelled, child_id, child_result, sleep};
+use std::{num::NonZeroU32, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ChildWorkflowOptions, WorkflowContext, WorkflowResult, workflows,
+    ActivityOptions, ChildWorkflowOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowResult, WorkflowTermination,
 };
 
 /// Number of polls in one run, before the workflow continues as new.
@@ -42,24 +43,22 @@ impl GreetingWorkflow {
             name,
             poll_interval_seconds: options.map_or(POLL_INTERVAL, |o| o.poll_interval_seconds),
         };
+        if ctx.cancellation_token().is_cancelled() {
+            return Err(WorkflowTermination::cancelled());
+        }
         // This history contains only the child's start and its result, however many runs the child needs.
         let child_id = child_id(ctx.workflow_id(), "poll")?;
-        let options = ChildWorkflowOptions::workflow_id(child_id.clone());
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(child_id.clone())
+            // `child_result` cancels the child in its current run. The SDK must not, because it would
+            // cancel the first run only.
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
         let child = ctx
             .start_child_workflow(PollGreetingWorkflow::run, input, options)
             .await
             .or_cancelled(ctx)?;
-        let mut result = pin!(child.result());
-        workflows::select! {
-            result = result.as_mut() => return result.or_cancelled(ctx),
-            // The SDK passes a cancellation on, but to the child's first run, which may have ended long ago.
-            // This request has no run id, so it reaches the run that polls.
-            _ = ctx.cancelled() => {
-                // An error means that the child has just ended. Its result says how.
-                let _ = ctx.external_workflow(child_id, None).cancel(None).await;
-            }
-        }
-        result.await.or_cancelled(ctx)
+        child_result(ctx, child_id, child, ctx.cancelled()).await
     }
 }
 

@@ -17,8 +17,8 @@ use temporalio_client::{
 };
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::{
-        self, ActivityTaskCompleted, ChildWorkflowExecutionStarted, TimerFired, TimerStarted,
-        WorkflowExecutionTerminated,
+        self, ActivityTaskCompleted, ChildWorkflowExecutionStarted,
+        ChildWorkflowExecutionTerminated, TimerFired, TimerStarted, WorkflowExecutionTerminated,
     },
     history::v1::history_event::Attributes,
 };
@@ -205,6 +205,21 @@ async fn continue_as_new_loses_no_cancellation() -> anyhow::Result<()> {
         .await?;
     // The timer fires while no worker runs, so the next worker sees both at once.
     until_count(&handle, TimerFired, 3).await?;
+    env.ends_cancelled(&handle, options).await
+}
+
+/// The parent ends CANCELED even if its child is terminated before a worker learns about the cancellation.
+/// If the SDK cancelled the child by itself, the parent's workflow task would fail forever.
+#[tokio::test]
+async fn ends_cancelled_with_a_terminated_child() -> anyhow::Result<()> {
+    let service = PolledService::start_at("127.0.0.1:0".parse()?, u32::MAX).await?;
+    let env = TestEnv::new().await?;
+    let handle = start(&env, &[json!("World")]).await?;
+    let options = |queue: &str| worker_options(queue, service.url().clone());
+    env.work(options, until(&handle, ChildWorkflowExecutionStarted))
+        .await?;
+    child(&env, &handle).terminate(Default::default()).await?;
+    until(&handle, ChildWorkflowExecutionTerminated).await?;
     env.ends_cancelled(&handle, options).await
 }
 
