@@ -155,7 +155,7 @@ async fn shows_plain_text() -> anyhow::Result<()> {
     // Cargo shows of a test that passes only what does not go through `eprintln`.
     writeln!(
         std::io::stderr(),
-        "skipped: no browser for the Web UI: {reason}"
+        "SKIPPED: no browser for the Web UI: {reason}"
     )?;
     Ok(())
 }

@@ -92,7 +92,7 @@ fn compose_reads_every_profile() -> anyhow::Result<()> {
         // Cargo shows of a test that passes only what does not go through `eprintln`.
         writeln!(
             std::io::stderr(),
-            "skipped: there is no Compose to read docker-compose.yml"
+            "SKIPPED: there is no Compose to read docker-compose.yml"
         )?;
     }
     Ok(())
@@ -199,7 +199,7 @@ fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
         Ok(output) => ensure!(output.status.success(), "{output:?}"),
         Err(_) => writeln!(
             std::io::stderr(),
-            "skipped: there is no promtool to check {config}"
+            "SKIPPED: there is no promtool to check {config}"
         )?,
     }
     Ok(())

@@ -10,6 +10,22 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+/// Without nginx, the test below says so, in the form that the last lines of `make test` count.
+#[tokio::test]
+async fn says_that_it_skips() -> anyhow::Result<()> {
+    let (folder, _) = pki()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", "tls::nginx::through_nginx"])
+        .env("PATH", folder.file(""))
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(Duration::from_secs(20), output).await??;
+    ensure!(output.status.success(), "{output:?}");
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!(stderr, "SKIPPED: nginx is not installed\n");
+    Ok(())
+}
+
 /// The sample works through nginx with client verification. Clients without a certificate that nginx trusts, and
 /// clients that do not trust nginx's certificate, get an error that says so.
 #[tokio::test]
