@@ -1,7 +1,10 @@
 //! Keys by which another service recognizes that a request is a repetition.
 
 use anyhow::anyhow;
-use temporalio_sdk::{ApplicationFailure, activities::ActivityInfo};
+use temporalio_sdk::{
+    ApplicationFailure,
+    activities::{ActivityError, ActivityInfo},
+};
 
 /// Returns a key that all attempts at this activity share, and that no other activity has.
 ///
@@ -27,11 +30,7 @@ use temporalio_sdk::{ApplicationFailure, activities::ActivityInfo};
 /// # Ok(key)
 /// # }
 /// ```
-#[allow(
-    clippy::result_large_err,
-    reason = "the SDK's own error type, by value, is what `?` takes"
-)]
-pub fn idempotency_key(info: &ActivityInfo) -> Result<String, ApplicationFailure> {
+pub fn idempotency_key(info: &ActivityInfo) -> Result<String, ActivityError> {
     let id = &info.activity_id;
     match (&info.workflow_run_id, info.scheduled_time) {
         (Some(run_id), _) if !is_standalone(info) => Ok(format!("{run_id}/{id}")),
@@ -39,10 +38,13 @@ pub fn idempotency_key(info: &ActivityInfo) -> Result<String, ApplicationFailure
             let scheduled = humantime::format_rfc3339_nanos(scheduled);
             Ok(format!("{scheduled}/{id}"))
         }
-        _ => Err(ApplicationFailure::non_retryable(anyhow!(
-            "there is no idempotency key for the activity {id}: the server sent neither a run id nor the \
-             time at which it was scheduled"
-        ))),
+        _ => {
+            let failure = anyhow!(
+                "there is no idempotency key for the activity {id}: the server sent neither a run id \
+                 nor the time at which it was scheduled"
+            );
+            Err(ApplicationFailure::non_retryable(failure).into())
+        }
     }
 }
 
