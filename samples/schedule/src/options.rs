@@ -1,166 +1,117 @@
-//! The starter's flags, mostly by the names that the Temporal CLI gives them.
+//! The starter's flags, mostly by the names that the Temporal CLI gives them, and what they mean to the SDK.
 
+use crate::{starts::wire, workflows::YourSchedulesWorkflow};
 use anyhow::{Context, bail, ensure};
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use std::time::{Duration, SystemTime};
 use temporalio_client::schedules::{
-    ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleOverlapPolicy, ScheduleSpec,
+    CreateScheduleOptions, ScheduleAction, ScheduleIntervalSpec, ScheduleOverlapPolicy,
+    ScheduleSpec,
 };
-use temporalio_common::protos::temporal::api::schedule::v1 as proto;
+use temporalio_common::{
+    WorkflowDefinition,
+    protos::temporal::api::{
+        common::v1::Payloads,
+        schedule::v1::{Schedule, schedule_action::Action},
+    },
+};
 
-/// How many bytes of a comment the server takes.
-const MAX_COMMENT: usize = 200;
-
-/// How often, unless something else is asked for.
+/// How often a schedule acts, unless the flags say otherwise.
 pub const EVERY: Duration = Duration::from_secs(120);
 
-/// The flags of `create`.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct CreateArgs {
-    /// What the workflow is given [default: my schedule arg]
+/// The flags of `create` and `update`. What `update` is not given, it leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+pub struct Options {
+    /// Argument of the workflow [default: my schedule arg]
     #[arg(long, value_name = "TEXT")]
     pub arg: Option<String>,
 
-    /// A note for whoever looks at it [default: Here's a note on my Schedule.]
+    /// Note for other people [default: Here's a note on my Schedule.]
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
 
-    /// If the workflow before still runs [default: skip]
-    #[arg(long, value_enum, value_name = "POLICY")]
-    pub overlap_policy: Option<OverlapPolicy>,
+    /// What to do if the last workflow is still running [default: skip]
+    #[arg(long, value_name = "POLICY", value_parser = overlap_policy())]
+    pub overlap_policy: Option<ScheduleOverlapPolicy>,
 
-    /// It acts only when told to, until `unpause`
-    #[arg(long)]
-    pub paused: bool,
-
-    /// When.
-    #[command(flatten)]
-    pub spec: SpecArgs,
-}
-
-/// The flags of `backfill`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct BackfillArgs {
-    /// From when, as 2026-11-24T09:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub start_time: SystemTime,
-
-    /// Until when
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub end_time: SystemTime,
-
-    /// If the workflow before still runs; all come due at once, so `skip` would start but the first
-    #[arg(long, value_enum, value_name = "POLICY", default_value = "allow-all")]
-    pub overlap_policy: OverlapPolicy,
-}
-
-/// The flags of `update`. What `create` lacks of them, the SDK cannot set when it creates a schedule.
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-pub struct UpdateArgs {
-    /// What the workflow is given
-    #[arg(long, value_name = "TEXT")]
-    pub arg: Option<String>,
-
-    /// A note for whoever looks at it
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-
-    /// If the workflow before still runs
-    #[arg(long, value_enum, value_name = "POLICY")]
-    pub overlap_policy: Option<OverlapPolicy>,
-
-    /// How late it may still act after the server was down; below 10s counts as 10s
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub catchup_window: Option<Duration>,
-
-    /// Whether it pauses when a workflow fails
-    #[arg(long, value_name = "BOOL")]
-    pub pause_on_failure: Option<bool>,
-
-    /// How many times more it acts by itself
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
-    pub remaining_actions: Option<i64>,
-
-    /// When.
-    #[command(flatten)]
-    pub spec: SpecArgs,
-}
-
-/// When a schedule acts: at all times that any of `--interval`, `--calendar` and `--cron` describe,
-/// less the excluded ones.
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-#[command(next_help_heading = "Times")]
-pub struct SpecArgs {
-    /// Every so often, counted from 1970, not from now; repeat it [default: 2m]
+    /// Act every so often, counted from 1970, not from now; may be repeated [default: 2m]
     #[arg(long, value_name = "DURATION[/OFFSET]", value_parser = parse_interval)]
-    interval: Vec<ScheduleIntervalSpec>,
+    pub interval: Vec<ScheduleIntervalSpec>,
 
-    /// At clock times, as 'hour=9 minute=0-30/10 day_of_week=MON-FRI'; repeat it
-    #[arg(long, value_name = "FIELD=RANGE …", value_parser = parse_calendar)]
-    calendar: Vec<ScheduleCalendarSpec>,
-
-    /// Never at these clock times; repeat it
-    #[arg(long, value_name = "FIELD=RANGE …", value_parser = parse_calendar)]
-    exclude_calendar: Vec<ScheduleCalendarSpec>,
-
-    /// As cron says it, as '0 9 * * MON-FRI'; repeat it
+    /// Act at clock times, as cron has them, such as '0 9 * * MON-FRI'; may be repeated
     #[arg(long, value_name = "CRON", value_parser = parse_cron)]
-    cron: Vec<String>,
+    pub cron: Vec<String>,
 
-    /// Whose clock calendars and cron strings mean, as Europe/Paris [default: UTC]
+    /// Time zone of the cron strings, such as Europe/Paris [default: UTC]
     #[arg(long, value_name = "IANA NAME", value_parser = NonEmptyStringValueParser::new())]
-    time_zone: Option<String>,
+    pub time_zone: Option<String>,
 
-    /// Each time later by a random part of this
+    /// Longest random delay of each time
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    jitter: Option<Duration>,
+    pub jitter: Option<Duration>,
 }
 
-impl SpecArgs {
-    /// The flags that were given.
-    pub fn given(&self) -> Vec<&'static str> {
-        let flags = [
-            ("--interval", !self.interval.is_empty()),
-            ("--calendar", !self.calendar.is_empty()),
-            ("--exclude-calendar", !self.exclude_calendar.is_empty()),
-            ("--cron", !self.cron.is_empty()),
-            ("--time-zone", self.time_zone.is_some()),
-            ("--jitter", self.jitter.is_some()),
-        ];
-        flags
-            .into_iter()
-            .filter_map(|(name, given)| given.then_some(name))
-            .collect()
+impl Options {
+    /// Returns the SDK's options for a schedule that starts [`YourSchedulesWorkflow`]. The ids of the
+    /// workflows begin with `workflow_id`.
+    pub fn create(self, task_queue: &str, workflow_id: &str) -> CreateScheduleOptions {
+        let arg = self.arg.unwrap_or_else(|| "my schedule arg".to_owned());
+        let note = "Here's a note on my Schedule.";
+        let intervals = match self.interval.is_empty() && self.cron.is_empty() {
+            true => vec![EVERY.into()],
+            false => self.interval,
+        };
+        let spec = ScheduleSpec::builder()
+            .intervals(intervals)
+            .cron_strings(self.cron)
+            .timezone_name(self.time_zone.unwrap_or_default())
+            .maybe_jitter(self.jitter);
+        // The SDK's action has no timeout, no retry policy and no memo.
+        let run = YourSchedulesWorkflow::run;
+        let action = ScheduleAction::start_workflow(run, arg.into(), task_queue, workflow_id);
+        CreateScheduleOptions::builder()
+            .action(action)
+            .spec(spec.build())
+            .overlap_policy(self.overlap_policy.unwrap_or_default())
+            .note(self.note.unwrap_or_else(|| note.to_owned()))
+            .build()
     }
 
-    /// Whether there are times at all.
-    fn has_times(&self) -> bool {
-        !(self.interval.is_empty() && self.calendar.is_empty() && self.cron.is_empty())
-    }
-
-    /// Changes what was given in a schedule's times, and leaves the rest.
+    /// Changes what the flags name. `input` is the encoded argument.
     ///
-    /// The server turns cron strings into calendars and intervals. It cannot be told which was which,
-    /// so one of these three replaces all of them.
+    /// The server turns cron strings into calendars and intervals and does not say which came from where,
+    /// so a new interval or cron string replaces all intervals, calendars and cron strings.
     ///
     /// # Errors
-    /// If the jitter is longer than the protocol can say.
-    #[allow(deprecated, reason = "the only field for exclusions as text")]
-    pub fn set(&self, spec: &mut proto::ScheduleSpec) -> anyhow::Result<()> {
-        if self.has_times() {
+    /// If there is an argument, and the schedule starts another workflow than [`YourSchedulesWorkflow`].
+    pub fn update(&self, schedule: &mut Schedule, input: Option<&Payloads>) -> anyhow::Result<()> {
+        if input.is_some() {
+            let action = schedule.action.as_mut().and_then(|it| it.action.as_mut());
+            let Some(Action::StartWorkflow(action)) = action else {
+                bail!("it does not start a workflow");
+            };
+            let theirs = action.workflow_type.as_ref().map_or("", |it| &it.name);
+            let ours = YourSchedulesWorkflow::run.name();
+            ensure!(theirs == ours, "it starts {theirs}, not {ours}");
+            action.input = input.cloned();
+        }
+        if let Some(note) = &self.note {
+            let state = schedule.state.get_or_insert_default();
+            state.notes.clone_from(note);
+        }
+        if let Some(policy) = self.overlap_policy {
+            let policies = schedule.policies.get_or_insert_default();
+            policies.overlap_policy = wire(policy).into();
+        }
+        let spec = schedule.spec.get_or_insert_default();
+        if !(self.interval.is_empty() && self.cron.is_empty()) {
             spec.interval = self.interval.iter().cloned().map(Into::into).collect();
-            spec.calendar = self.calendar.iter().cloned().map(Into::into).collect();
             spec.cron_string.clone_from(&self.cron);
             spec.structured_calendar.clear();
         }
-        if !self.exclude_calendar.is_empty() {
-            let excluded = self.exclude_calendar.iter().cloned();
-            spec.exclude_calendar = excluded.map(Into::into).collect();
-            spec.exclude_structured_calendar.clear();
-        }
         if let Some(name) = &self.time_zone {
             spec.timezone_name.clone_from(name);
-            // A definition of another client's would take precedence over the name.
+            // A definition from another client would take precedence over the name.
             spec.timezone_data.clear();
         }
         if let Some(jitter) = self.jitter {
@@ -169,53 +120,53 @@ impl SpecArgs {
         Ok(())
     }
 
-    /// For the SDK; every two minutes if there are no times.
-    pub fn into_spec(self) -> ScheduleSpec {
-        let has_times = self.has_times();
-        let mut spec = ScheduleSpec::builder()
-            .intervals(self.interval)
-            .calendars(self.calendar)
-            .exclude_calendars(self.exclude_calendar)
-            .cron_strings(self.cron)
-            .timezone_name(self.time_zone.unwrap_or_default())
-            .maybe_jitter(self.jitter)
-            .build();
-        if !has_times {
-            spec.intervals = vec![EVERY.into()];
+    /// Names the flags that the server may reject, for errors. Empty if there are none.
+    pub fn times(&self) -> String {
+        let flags = [
+            ("--interval", !self.interval.is_empty()),
+            ("--cron", !self.cron.is_empty()),
+            ("--time-zone", self.time_zone.is_some()),
+            ("--jitter", self.jitter.is_some()),
+        ];
+        let given = flags.into_iter().filter(|(_, given)| *given);
+        let given: Vec<_> = given.map(|(name, _)| name).collect();
+        match given[..] {
+            [] => String::new(),
+            _ => format!(" with {}", given.join(", ")),
         }
-        spec
     }
 }
 
-/// What happens when an action is due while the workflow of the one before still runs.
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-pub enum OverlapPolicy {
-    // The numbers are the protocol's.
-    /// It does not happen
-    Skip = 1,
-    /// It happens when the other ends; a further one does not
-    BufferOne,
-    /// It happens when the other ends, and so do all further ones, one after the other
-    BufferAll,
-    /// The other is cancelled; it happens when that has ended
-    CancelOther,
-    /// The other is terminated
-    TerminateOther,
-    /// It happens at once, beside the other
-    AllowAll,
+/// The flags of `backfill`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Range {
+    /// Begin of the range, as 2026-11-24T09:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub start_time: SystemTime,
+
+    /// End of the range
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub end_time: SystemTime,
+
+    /// What to do if a workflow is still running; all come due at once, so `skip` starts only the first
+    #[arg(long, value_name = "POLICY", value_parser = overlap_policy(), default_value = "allow-all")]
+    pub overlap_policy: ScheduleOverlapPolicy,
 }
 
-impl From<OverlapPolicy> for ScheduleOverlapPolicy {
-    fn from(policy: OverlapPolicy) -> Self {
-        match policy {
-            OverlapPolicy::Skip => Self::Skip,
-            OverlapPolicy::BufferOne => Self::BufferOne,
-            OverlapPolicy::BufferAll => Self::BufferAll,
-            OverlapPolicy::CancelOther => Self::CancelOther,
-            OverlapPolicy::TerminateOther => Self::TerminateOther,
-            OverlapPolicy::AllowAll => Self::AllowAll,
-        }
-    }
+/// Parses an overlap policy.
+pub fn overlap_policy() -> impl TypedValueParser<Value = ScheduleOverlapPolicy> {
+    let policies = [
+        ("skip", ScheduleOverlapPolicy::Skip),
+        ("buffer-one", ScheduleOverlapPolicy::BufferOne),
+        ("buffer-all", ScheduleOverlapPolicy::BufferAll),
+        ("cancel-other", ScheduleOverlapPolicy::CancelOther),
+        ("terminate-other", ScheduleOverlapPolicy::TerminateOther),
+        ("allow-all", ScheduleOverlapPolicy::AllowAll),
+    ];
+    PossibleValuesParser::new(policies.map(|(name, _)| name)).map(move |text| {
+        let policy = policies.into_iter().find(|(name, _)| *name == text);
+        policy.map(|(_, policy)| policy).unwrap_or_default()
+    })
 }
 
 fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
@@ -225,8 +176,8 @@ fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
 fn parse_interval(text: &str) -> anyhow::Result<ScheduleIntervalSpec> {
     let parse = |text: &str| -> anyhow::Result<Duration> {
         let duration = humantime::parse_duration(text)?;
-        // The server would cut the rest off, in silence.
-        ensure!(duration.subsec_nanos() == 0, "whole seconds, please");
+        // The server would silently cut the rest off.
+        ensure!(duration.subsec_nanos() == 0, "write it in whole seconds");
         Ok(duration)
     };
     let (every, offset) = match text.split_once('/') {
@@ -236,73 +187,16 @@ fn parse_interval(text: &str) -> anyhow::Result<ScheduleIntervalSpec> {
     Ok(ScheduleIntervalSpec::new(parse(every)?, offset))
 }
 
-/// Whether two schedules have the same times.
-///
-/// The server compiles calendars and cron strings, so those that it returns do not look like those
-/// that were sent. It keeps their comments, where the flags leave a copy of the text.
-#[allow(deprecated, reason = "see `SpecArgs::set`")]
-pub fn same_times(mut one: proto::ScheduleSpec, mut other: proto::ScheduleSpec) -> bool {
-    let take_texts = |spec: &mut proto::ScheduleSpec| {
-        let crons = spec.cron_string.drain(..).map(|cron| {
-            let comment = cron.split_once('#').map(|(_, comment)| comment.trim());
-            comment.unwrap_or_default().to_owned()
-        });
-        let compiled = spec.structured_calendar.drain(..).map(|c| c.comment);
-        let calendars = spec.calendar.drain(..).map(|c| c.comment);
-        let included: Vec<_> = compiled.chain(calendars).chain(crons).collect();
-        let compiled = spec.exclude_structured_calendar.drain(..);
-        let compiled = compiled.map(|c| c.comment);
-        let calendars = spec.exclude_calendar.drain(..).map(|c| c.comment);
-        let excluded: Vec<_> = compiled.chain(calendars).collect();
-        (included, excluded)
-    };
-    take_texts(&mut one) == take_texts(&mut other) && one == other
-}
-
-/// Cuts off what the server would not take as a comment.
-fn comment(text: &str) -> String {
-    let text = text.trim();
-    text[..text.floor_char_boundary(MAX_COMMENT)].to_owned()
-}
-
-/// The fields go to the server as they are, and their text once more as the comment.
+/// Refuses what the server would take for something else than a cron string.
 fn parse_cron(text: &str) -> anyhow::Result<String> {
-    ensure!(
-        !text.trim_start().starts_with("@every"),
-        "write it as --interval"
-    );
-    let (fields, _) = text.split_once('#').unwrap_or((text, ""));
-    ensure!(
-        fields.len() == text.len() || fields.ends_with(char::is_whitespace),
-        "the server would take `{}` for a comment; give the days by number or name",
-        &text[fields.len()..]
-    );
-    Ok(format!("{fields} #{}", comment(text)))
-}
-
-/// Ranges go to the server as they are: it knows `MON-FRI`, `1,15`, `0-30/10` and `*`.
-fn parse_calendar(text: &str) -> anyhow::Result<ScheduleCalendarSpec> {
-    ensure!(!text.trim().is_empty(), "write it as 'hour=9 minute=30'");
-    let mut calendar = ScheduleCalendarSpec::default();
-    calendar.comment = comment(text);
-    for part in text.split_whitespace() {
-        let (field, range) = part
-            .split_once('=')
-            .with_context(|| format!("`{part}` has no `=`; write it as hour=9"))?;
-        let slot = match field {
-            "second" => &mut calendar.second,
-            "minute" => &mut calendar.minute,
-            "hour" => &mut calendar.hour,
-            "day_of_month" => &mut calendar.day_of_month,
-            "month" => &mut calendar.month,
-            "day_of_week" => &mut calendar.day_of_week,
-            "year" => &mut calendar.year,
-            _ => bail!(
-                "there is no field `{field}`; there are second, minute, hour, day_of_month, month, day_of_week, year"
-            ),
-        };
-        ensure!(slot.is_empty(), "`{field}` is there twice");
-        *slot = range.to_owned();
+    let word = text.split_whitespace().next().unwrap_or_default();
+    ensure!(word != "@every", "write it as --interval");
+    ensure!(!word.contains("TZ="), "write the zone as --time-zone");
+    if let Some((fields, comment)) = text.split_once('#') {
+        ensure!(
+            fields.ends_with(char::is_whitespace),
+            "the server would take `#{comment}` for a comment; give the days by number or name"
+        );
     }
-    Ok(calendar)
+    Ok(text.to_owned())
 }

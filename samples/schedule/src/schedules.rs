@@ -1,31 +1,24 @@
-//! Creating and changing a schedule.
+//! Creating a schedule and changing it. To describe, list and delete schedules the SDK's own methods
+//! are enough: `ScheduleHandle::describe`, `Client::list_schedules` and `ScheduleHandle::delete`.
 
 #![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use crate::{
-    TASK_QUEUE,
-    options::{CreateArgs, UpdateArgs, same_times},
-    starts::next_times,
-    workflows::YourSchedulesWorkflow,
-};
-use anyhow::{Context, anyhow, bail, ensure};
-use shared::{Input, StarterArgs};
-use std::time::{Duration, Instant, SystemTime};
+use anyhow::{bail, ensure};
+use std::time::{Duration, Instant};
 use temporalio_client::{
     Client, NamespacedClient,
     grpc::WorkflowService,
-    schedules::{
-        CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleHandle, ScheduleOverlapPolicy,
-    },
+    schedules::{CreateScheduleOptions, ScheduleError, ScheduleHandle},
     tonic::{Code, IntoRequest},
 };
 use temporalio_common::{
-    WorkflowDefinition,
-    data_converters::{SerializationContextData, WorkflowSerializationContext},
+    data_converters::{
+        PayloadConversionError, SerializationContextData, TemporalSerializable,
+        WorkflowSerializationContext,
+    },
     protos::temporal::api::{
         common::v1::Payloads,
-        schedule::v1::{Schedule, schedule_action::Action},
-        workflow::v1::NewWorkflowExecutionInfo,
+        schedule::v1::{Schedule, ScheduleSpec},
         workflowservice::v1::UpdateScheduleRequest,
     },
 };
@@ -34,178 +27,53 @@ use uuid::Uuid;
 /// How long to retry a change while others change the same schedule.
 const CONTENTION: Duration = Duration::from_secs(10);
 
-/// The shortest catch-up window. The server raises a shorter one to this.
-const MIN_CATCHUP_WINDOW: Duration = Duration::from_secs(10);
+/// How many bytes of a comment the server takes.
+const MAX_COMMENT: usize = 200;
 
-/// Why the starter refuses times that the server accepts.
-const NEVER: &str = "none of these times is in the future; check days, months and years";
-
-/// Creates a schedule for [`YourSchedulesWorkflow`].
+/// Creates a schedule, unless none of its times is in the future: the server accepts 31 February.
 ///
 /// # Errors
-/// If the id is taken, if the server does not accept the times, or if none of them is in the future.
+/// If the id is taken, if the server rejects the options, or if no time is in the future.
 pub async fn create(
     client: &Client,
-    starter: &StarterArgs,
     schedule_id: &str,
-    args: CreateArgs,
+    options: CreateScheduleOptions,
 ) -> anyhow::Result<ScheduleHandle<Client>> {
-    // As from an unset variable of a shell. Schedules with an empty prefix would share their ids.
-    ensure!(
-        starter.workflow_id.as_deref() != Some(""),
-        "--workflow-id is empty: leave it out, or give it a value"
-    );
-    let given = args.spec.given();
-    // All that the SDK's action has: no timeout, no retry policy, no memo.
-    let action = ScheduleAction::start_workflow(
-        YourSchedulesWorkflow::run,
-        args.arg.as_deref().unwrap_or("my schedule arg").into(),
-        starter.task_queue(TASK_QUEUE)?,
-        // How the ids of the workflows begin: the server appends the time at which each was due. Two
-        // schedules that began them alike would take each other's ids.
-        starter.workflow_id("schedule")?,
-    );
-    let note = args
-        .note
-        .as_deref()
-        .unwrap_or("Here's a note on my Schedule.");
-    let policy = args
-        .overlap_policy
-        .map_or(ScheduleOverlapPolicy::Unspecified, Into::into);
-    // And all of the options but `trigger_immediately`, which lets overlap whatever the policy says.
-    let options = CreateScheduleOptions::builder()
-        .action(action)
-        .spec(args.spec.into_spec())
-        .overlap_policy(policy)
-        .paused(args.paused)
-        .note(note)
-        .build();
-    let created = client.create_schedule(schedule_id, options).await;
-    let handle = created.with_context(|| refused("create", &given))?;
-    if !has_future_times(client, &handle).await? {
+    let handle = client.create_schedule(schedule_id, options).await?;
+    let description = handle.describe(Default::default()).await?;
+    if description.future_action_times().is_empty() {
         handle.delete(Default::default()).await?;
-        return Err(anyhow!(NEVER).context(refused("create", &given)));
+        bail!("none of these times is in the future; check days, months and years");
     }
     Ok(handle)
 }
 
-/// Changes what `args` names and leaves the rest as it is.
+/// Changes a schedule and keeps everything that `change` leaves alone, including what others change at
+/// the same time.
+///
+/// Use it in place of `ScheduleHandle::update`, which sends no conflict token and so overwrites concurrent
+/// changes. With a payload codec, `ScheduleHandle::update` also stores the arguments in plain text. Give
+/// new clock times as cron strings or structured calendars.
 ///
 /// # Errors
-/// If there is no such schedule, if it starts another workflow and `args` has an argument, if the
-/// server does not accept the times, or if none of them is in the future. The schedule then stays as
-/// it was.
+/// Those of `change`; if there is no such schedule; if the server rejects the change; or if others keep
+/// changing the schedule for ten seconds.
 pub async fn update(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-    args: UpdateArgs,
-) -> anyhow::Result<()> {
-    ensure!(
-        args != UpdateArgs::default(),
-        "nothing to update; `update --help` tells what can be"
-    );
-    let given = args.spec.given();
-    let input = match &args.arg {
-        Some(argument) => {
-            let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-            let argument: Input<String> = argument.clone().into();
-            let payloads = client.data_converter().to_payloads(&context, &argument);
-            Some(Payloads {
-                payloads: payloads.await?,
-            })
-        }
-        None => None,
-    };
-    let edited = edit(client, handle, |schedule| {
-        if let Some(input) = &input {
-            our_action(schedule)?.input = Some(input.clone());
-        }
-        args.spec.set(schedule.spec.get_or_insert_default())?;
-        let policies = schedule.policies.get_or_insert_default();
-        if let Some(policy) = args.overlap_policy {
-            policies.overlap_policy = policy as i32;
-        }
-        if let Some(window) = args.catchup_window {
-            let window = window.max(MIN_CATCHUP_WINDOW).try_into();
-            policies.catchup_window = Some(window.context("--catchup-window is too long")?);
-        }
-        if let Some(pause) = args.pause_on_failure {
-            policies.pause_on_failure = pause;
-        }
-        let state = schedule.state.get_or_insert_default();
-        if let Some(note) = &args.note {
-            state.notes.clone_from(note);
-        }
-        if let Some(count) = args.remaining_actions {
-            (state.limited_actions, state.remaining_actions) = (true, count);
-        }
-        Ok(())
-    });
-    let edited = edited.await.with_context(|| refused("update", &given));
-    let (before, after) = edited?;
-    if !given.is_empty() && !has_future_times(client, handle).await? {
-        let back = edit(client, handle, |schedule| {
-            ensure!(
-                *schedule == after || *schedule == before,
-                "none of the new times is in the future, and others have changed schedule `{}` \
-                 meanwhile, so the new times stay; update it again",
-                handle.schedule_id()
-            );
-            schedule.clone_from(&before);
-            Ok(())
-        });
-        back.await?;
-        return Err(anyhow!(NEVER).context(refused("update", &given)));
-    }
-    Ok(())
-}
-
-/// Pauses a schedule, or lets it act by itself again.
-///
-/// `handle.pause` is not enough. If a trigger reaches the schedule at the same moment, server 1.32
-/// drops one of the two requests and reports success for both.
-///
-/// # Errors
-/// If there is no such schedule.
-pub async fn set_paused(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    paused: bool,
-    note: &str,
-) -> anyhow::Result<()> {
-    edit(client, handle, |schedule| {
-        let state = schedule.state.get_or_insert_default();
-        state.paused = paused;
-        note.clone_into(&mut state.notes);
-        Ok(())
-    })
-    .await?;
-    Ok(())
-}
-
-/// Applies `change` to a schedule, keeps what others change at the same time, and returns the schedule
-/// before and after.
-///
-/// An update replaces the whole schedule, so this one sends the server's own message back. Whatever
-/// `change` leaves alone stays, payloads included. (`handle.update` would decode the argument and send
-/// it back in the clear.) The conflict token makes the server drop the update if the schedule has
-/// changed since. Server 1.32 reports success nevertheless, so only a second look shows the truth.
-async fn edit(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
     change: impl Fn(&mut Schedule) -> anyhow::Result<()>,
-) -> anyhow::Result<(Schedule, Schedule)> {
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + CONTENTION;
-    let mut changed = None;
+    let mut sent = false;
     loop {
         let description = handle.describe(Default::default()).await?.into_raw();
         let current = description.schedule.unwrap_or_default();
         let mut wanted = current.clone();
         change(&mut wanted)?;
-        if let Some(before) = changed
-            && same(current.clone(), wanted.clone())
-        {
-            return Ok((before, current));
+        comment(wanted.spec.get_or_insert_default());
+        // Server 1.32 drops an update with an outdated token and reports success, so look again.
+        if sent && same(current, wanted.clone()) {
+            return Ok(());
         }
         ensure!(
             Instant::now() < deadline,
@@ -229,68 +97,68 @@ async fn edit(
             Err(status) if status.code() == Code::FailedPrecondition => {}
             other => drop(other.map_err(ScheduleError::from)?),
         }
-        changed = Some(current);
+        sent = true;
     }
 }
 
-fn same(mut one: Schedule, mut other: Schedule) -> bool {
-    let (times, other_times) = (one.spec.take(), other.spec.take());
-    one == other && same_times(times.unwrap_or_default(), other_times.unwrap_or_default())
-}
-
-/// The action of a schedule that starts [`YourSchedulesWorkflow`].
-fn our_action(schedule: &mut Schedule) -> anyhow::Result<&mut NewWorkflowExecutionInfo> {
-    let action = schedule.action.as_mut();
-    let Some(Action::StartWorkflow(action)) = action.and_then(|action| action.action.as_mut())
-    else {
-        bail!("it does not start a workflow");
-    };
-    let workflow_type = action.workflow_type.as_ref();
-    let workflow_type = workflow_type.map_or("", |workflow_type| &workflow_type.name);
-    let ours = YourSchedulesWorkflow::run.name();
-    ensure!(
-        workflow_type == ours,
-        "it starts {workflow_type}, not {ours}"
-    );
-    Ok(action)
-}
-
-/// Whether a schedule has times after its last change.
-async fn has_future_times(
+/// Pauses a schedule, or lets it act by itself again.
+///
+/// Use it in place of `ScheduleHandle::pause`: if a trigger reaches the schedule at the same moment,
+/// server 1.32 drops one of the two requests and reports success for both.
+///
+/// # Errors
+/// As [`update`].
+pub async fn set_paused(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-) -> anyhow::Result<bool> {
-    let description = handle.describe(Default::default()).await?;
-    let changed = description.update_time().or(description.create_time());
-    let changed = changed.context("the server does not tell when the schedule was changed")?;
-    // The server knows no time after 2100.
-    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(200 * 365 * 86_400);
-    Ok(!next_times(client, handle, changed, end).await?.is_empty())
+    paused: bool,
+    note: &str,
+) -> anyhow::Result<()> {
+    update(client, handle, |schedule| {
+        let state = schedule.state.get_or_insert_default();
+        (state.paused, state.notes) = (paused, note.to_owned());
+        Ok(())
+    })
+    .await
 }
 
-fn refused(verb: &str, given: &[&str]) -> String {
-    match given {
-        [] => format!("cannot {verb} the schedule"),
-        given => format!("cannot {verb} the schedule with {}", given.join(", ")),
-    }
-}
-
-/// An error in the words of somebody who asked for a schedule.
+/// Encodes the argument of a workflow for [`update`], with the client's payload codec if it has one.
 ///
-/// The server speaks of what is behind one: of a workflow that is not found, and where the schedule
-/// has just been deleted, of a workflow that has completed already.
-pub fn explain(error: anyhow::Error, schedule_id: &str) -> anyhow::Error {
-    let Some(ScheduleError::Rpc(status)) = error.downcast_ref() else {
-        return error;
-    };
-    match status.code() {
-        Code::NotFound if !status.message().starts_with("Namespace") => {
-            anyhow!("there is no schedule `{schedule_id}`; `list` tells which there are")
-        }
-        Code::AlreadyExists => anyhow!(
-            "there is a schedule `{schedule_id}` already, and it stays as it is; delete it, or \
-             choose another id with --schedule-id"
-        ),
-        _ => error,
+/// # Errors
+/// If it cannot be encoded.
+pub async fn encode<T: TemporalSerializable + 'static>(
+    client: &Client,
+    argument: &T,
+) -> Result<Payloads, PayloadConversionError> {
+    let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+    let payloads = client.data_converter().to_payloads(&context, argument);
+    Ok(Payloads {
+        payloads: payloads.await?,
+    })
+}
+
+/// Makes the text of each new cron string its comment, by which [`same`] recognizes it.
+fn comment(spec: &mut ScheduleSpec) {
+    for cron in &mut spec.cron_string {
+        let fields = cron.split('#').next().unwrap_or_default();
+        let text = &cron[..cron.floor_char_boundary(MAX_COMMENT)];
+        *cron = format!("{fields} #{text}");
     }
+}
+
+/// Whether the server has taken a change. It compiles cron strings to calendars with the same comments.
+fn same(mut current: Schedule, mut wanted: Schedule) -> bool {
+    let [current_spec, spec] =
+        [&mut current, &mut wanted].map(|it| it.spec.get_or_insert_default());
+    if !spec.cron_string.is_empty() {
+        let compiled = current_spec.structured_calendar.drain(..);
+        let compiled: Vec<_> = compiled.map(|it| it.comment).collect();
+        let calendars = spec.structured_calendar.drain(..).map(|it| it.comment);
+        let crons = spec.cron_string.drain(..);
+        let crons = crons.filter_map(|it| Some(it.split_once('#')?.1.to_owned()));
+        if !calendars.chain(crons).eq(compiled) {
+            return false;
+        }
+    }
+    current == wanted
 }

@@ -1,93 +1,68 @@
-//! Starting workflows on request, by triggers and backfills, and finding out what came of it.
+//! Starting workflows on request, by triggers and backfills, and finding out which have started: the
+//! server answers before it acts.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code in here: a client may look again after a while"
-)]
+#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
-use crate::{
-    options::OverlapPolicy,
-    report::{Run, time},
-};
 use anyhow::ensure;
-use serde::Serialize;
 use std::{
-    collections::BTreeSet,
     ops::RangeInclusive,
     time::{Duration, Instant, SystemTime},
 };
 use temporalio_client::{
     Client, NamespacedClient,
     grpc::WorkflowService,
-    schedules::{ScheduleBackfill, ScheduleDescription, ScheduleError, ScheduleHandle},
+    schedules::{
+        ScheduleBackfill, ScheduleDescription, ScheduleError, ScheduleHandle,
+        ScheduleOverlapPolicy, ScheduleRecentAction,
+    },
     tonic::IntoRequest,
 };
 use temporalio_common::protos::temporal::api::{
+    enums::v1::ScheduleOverlapPolicy as Policy,
     schedule::v1::{SchedulePatch, TriggerImmediatelyRequest},
     workflowservice::v1::{ListScheduleMatchingTimesRequest, PatchScheduleRequest},
 };
 use uuid::Uuid;
 
-/// How long to wait for a trigger or a backfill: the server answers it before it acts.
+/// How long to wait for the workflows that were asked for.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// The most times that a backfill may have. The server starts about ten workflows a second.
-const MAX_TIMES: i64 = 100_000;
-
-/// Why fewer workflows may start than were asked for. The server does not say.
-const MISSING: &str = "the server has not come to it yet, or has dropped it because another request \
-                       came at the same moment or a workflow for the same second still runs";
+const MAX_TIMES: usize = 100_000;
 
 /// What became of a trigger or a backfill.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    asked: i64,
-    started: i64,
-    /// By the overlap policy.
-    skipped: i64,
-    /// For the workflow before to end.
-    waiting: i64,
-    /// The rest.
-    missing: i64,
-    /// Those started, the last ten at most.
-    pub runs: Vec<Run>,
+#[derive(Debug)]
+pub struct Started {
+    /// Number of workflows that were asked for.
+    pub asked: usize,
+    /// The workflows that started within five seconds, in the order of their start. The server does not say
+    /// what became of the others: the overlap policy has skipped them, or they wait for another one to end,
+    /// or the server has not come to them yet, or it has dropped them because another request arrived at the
+    /// same moment, or because a workflow for the same second is still running.
+    pub actions: Vec<ScheduleRecentAction>,
 }
 
-impl Outcome {
-    /// A table, after a word.
-    pub fn print(&self, word: &str) {
-        Run::print(word, &self.runs);
-        if self.skipped > 0 {
-            eprintln!("skipped  {}", self.skipped);
-        }
-        if self.waiting > 0 {
-            eprintln!("waiting  {}", self.waiting);
-        }
-        if self.missing > 0 {
-            eprintln!("missing  {}: {MISSING}", self.missing);
-        }
-    }
-}
-
-/// Makes a schedule act now, even if it is paused. Without a policy, the schedule's own applies.
+/// Makes a schedule act now, even if it is paused. With [`ScheduleOverlapPolicy::Unspecified`], its own
+/// policy applies.
+///
+/// Use it in place of `ScheduleHandle::trigger` to learn which workflow has started: that method does not
+/// send the time by which the workflow is recognized. Servers before 1.29 ignore the time.
 ///
 /// # Errors
-/// If there is no such schedule, or nothing has come of it.
+/// If there is no such schedule.
 pub async fn trigger(
     client: &Client,
     handle: &ScheduleHandle<Client>,
-    policy: Option<OverlapPolicy>,
-) -> anyhow::Result<Outcome> {
+    policy: ScheduleOverlapPolicy,
+) -> anyhow::Result<Started> {
     let before = handle.describe(Default::default()).await?;
-    // By this time, `outcome` recognizes the workflow among those of other triggers. Servers before
-    // 1.29 ignore it, and `handle.trigger` does not send one.
     let now = SystemTime::now();
     let request = PatchScheduleRequest {
         namespace: handle.namespace().to_owned(),
         schedule_id: handle.schedule_id().to_owned(),
         patch: Some(SchedulePatch {
             trigger_immediately: Some(TriggerImmediatelyRequest {
-                overlap_policy: policy.map_or(0, |policy| policy as i32),
+                overlap_policy: wire(policy).into(),
                 scheduled_time: Some(now.into()),
             }),
             ..Default::default()
@@ -95,161 +70,104 @@ pub async fn trigger(
         identity: client.identity(),
         request_id: Uuid::new_v4().to_string(),
     };
-    let mut service = client.clone();
-    let triggered = service.patch_schedule(request.into_request()).await;
+    let triggered = client.clone().patch_schedule(request.into_request()).await;
     triggered.map_err(ScheduleError::from)?;
-    outcome(client, handle, &before, now..=now, 1, policy).await
+    started(handle, &before, now..=now, 1).await
 }
 
 /// Makes a schedule act now, once for each of its times in a range of the past.
 ///
+/// All of them come due at once, so the policy should not be `Skip`, which starts only the first.
+///
 /// # Errors
-/// If there is no such schedule, if it has no time in the range or too many, or if nothing has come
-/// of it.
+/// If there is no such schedule, or if it has no time in the range, or more than 100,000.
 pub async fn backfill(
     client: &Client,
     handle: &ScheduleHandle<Client>,
     range: RangeInclusive<SystemTime>,
-    policy: OverlapPolicy,
-) -> anyhow::Result<Outcome> {
+    policy: ScheduleOverlapPolicy,
+) -> anyhow::Result<Started> {
     let before = handle.describe(Default::default()).await?;
     let asked = count_times(client, handle, &range).await?;
     let (start, end) = (*range.start(), *range.end());
+    let [from, to] = [start, end].map(humantime::format_rfc3339_seconds);
+    let id = handle.schedule_id();
+    ensure!(asked > 0, "schedule `{id}` has no time from {from} to {to}");
     ensure!(
-        asked > 0,
-        "schedule `{}` has no time from {} to {}",
-        handle.schedule_id(),
-        time(start),
-        time(end),
+        asked <= MAX_TIMES,
+        "schedule `{id}` has more than {MAX_TIMES} times from {from} to {to}; backfill a shorter range"
     );
-    let request = ScheduleBackfill::new(start, end)
-        .overlap_policy(policy.into())
-        .build();
-    handle.backfill([request], Default::default()).await?;
-    outcome(client, handle, &before, range, asked, Some(policy)).await
+    let request = ScheduleBackfill::new(start, end).overlap_policy(policy);
+    handle
+        .backfill([request.build()], Default::default())
+        .await?;
+    started(handle, &before, range, asked).await
 }
 
-/// Counts the times of a schedule in a range, at most [`MAX_TIMES`].
+/// Counts the times of a schedule in a range, a page of a thousand at a time, until there are too many.
 async fn count_times(
     client: &Client,
     handle: &ScheduleHandle<Client>,
     range: &RangeInclusive<SystemTime>,
-) -> anyhow::Result<i64> {
-    let (mut after, end) = (*range.start() - Duration::from_millis(1), *range.end());
+) -> anyhow::Result<usize> {
+    let mut after = *range.start() - Duration::from_millis(1);
     let mut count = 0;
-    loop {
-        let times = next_times(client, handle, after, end).await?;
-        // The server does not say whether there are more than it lists.
-        let Some(last) = times.last() else {
-            return Ok(count);
+    while count <= MAX_TIMES {
+        let request = ListScheduleMatchingTimesRequest {
+            namespace: handle.namespace().to_owned(),
+            schedule_id: handle.schedule_id().to_owned(),
+            start_time: Some(after.into()),
+            end_time: Some((*range.end()).into()),
         };
-        after = *last;
-        count += times.len() as i64;
-        ensure!(
-            count <= MAX_TIMES,
-            "schedule `{}` has more than {MAX_TIMES} times from {} to {}; backfill a shorter range",
-            handle.schedule_id(),
-            time(*range.start()),
-            time(end),
-        );
+        let mut service = client.clone();
+        let times = service.list_schedule_matching_times(request.into_request());
+        let times = times.await.map_err(ScheduleError::from)?.into_inner();
+        // The server does not say whether there are more than it lists.
+        let Some(last) = times.start_time.last() else {
+            break;
+        };
+        after = SystemTime::try_from(*last)?;
+        count += times.start_time.len();
     }
+    Ok(count)
 }
 
-/// Lists the times of a schedule after one time and until another, but only the first 1,000. The SDK
-/// has no method for this call.
-pub(crate) async fn next_times(
-    client: &Client,
-    handle: &ScheduleHandle<Client>,
-    after: SystemTime,
-    until: SystemTime,
-) -> anyhow::Result<Vec<SystemTime>> {
-    let request = ListScheduleMatchingTimesRequest {
-        namespace: handle.namespace().to_owned(),
-        schedule_id: handle.schedule_id().to_owned(),
-        start_time: Some(after.into()),
-        end_time: Some(until.into()),
-    };
-    let mut service = client.clone();
-    let times = service.list_schedule_matching_times(request.into_request());
-    let times = times.await.map_err(ScheduleError::from)?.into_inner();
-    let times = times.start_time.into_iter().map(SystemTime::try_from);
-    Ok(times.collect::<Result<_, _>>()?)
-}
-
-/// Waits until the server has done what was asked for, or has had the time to.
-///
-/// The server's numbers cover everybody's requests and what the schedule does by itself. Started
-/// workflows can be told apart by their times. Skipped and waiting ones cannot, so they count only if
-/// the policy allows them.
-async fn outcome(
-    client: &Client,
+/// Waits until the schedule has started as many workflows for these times as were asked for. Its other
+/// workflows, those that came due by themselves and those of other requests, have other times.
+async fn started(
     handle: &ScheduleHandle<Client>,
     before: &ScheduleDescription,
     times: RangeInclusive<SystemTime>,
-    asked: i64,
-    policy: Option<OverlapPolicy>,
-) -> anyhow::Result<Outcome> {
-    let (known, announced) = (before.recent_actions(), before.future_action_times());
-    let schedule = before.raw().schedule.clone().unwrap_or_default();
-    let own_policy = schedule.policies.unwrap_or_default().overlap_policy;
-    let policy = policy.map_or(own_policy, |policy| policy as i32);
-    let [skip, buffer_one, allow_all] = [
-        OverlapPolicy::Skip,
-        OverlapPolicy::BufferOne,
-        OverlapPolicy::AllowAll,
-    ]
-    .map(|policy| policy as i32);
-    let may_skip = |policy| policy == skip || policy == buffer_one;
-    let may_wait = policy != skip && policy != allow_all;
-    let buffered = |description: &ScheduleDescription| {
-        let info = description.raw().info.as_ref();
-        info.map_or(0, |info| info.buffer_size)
-    };
-    // Each description has only the last ten, so collect them.
-    let mut others = BTreeSet::new();
+    asked: usize,
+) -> anyhow::Result<Started> {
+    let known = before.recent_actions();
+    let mut actions: Vec<ScheduleRecentAction> = Vec::new();
     let deadline = Instant::now() + SETTLE;
-    loop {
-        let now = handle.describe(Default::default()).await?;
-        let mut new = now.recent_actions();
-        new.retain(|action| known.iter().all(|known| known.run_id != action.run_id));
-        let (ours, theirs): (Vec<_>, Vec<_>) = new.into_iter().partition(|action| {
-            let time = action.schedule_time;
-            time.is_some_and(|time| times.contains(&time))
-        });
-        others.extend(theirs.into_iter().map(|a| (a.run_id, a.schedule_time)));
-        let started = now.action_count() - before.action_count() - others.len() as i64;
-        let started = started.clamp(0, asked);
-
-        let mut skipped = 0;
-        if may_skip(policy) {
-            skipped = now.overlap_skipped() - before.overlap_skipped();
-            if may_skip(own_policy) && !before.paused() {
-                // The schedule itself skipped those of its times that passed without a start.
-                let mut passed = announced.clone();
-                passed.retain(|time| !now.future_action_times().contains(time));
-                passed.retain(|time| !others.iter().any(|(_, other)| *other == Some(*time)));
-                skipped -= passed.len() as i64;
+    while actions.len() < asked && Instant::now() < deadline {
+        // A description has only the last ten, so collect them.
+        let description = handle.describe(Default::default()).await?;
+        for action in description.recent_actions() {
+            let mut seen = known.iter().chain(&actions);
+            let seen = seen.any(|seen| seen.run_id == action.run_id);
+            if !seen && action.schedule_time.is_some_and(|it| times.contains(&it)) {
+                actions.push(action);
             }
-            skipped = skipped.clamp(0, asked - started);
-        }
-        let mut waiting = 0;
-        if may_wait {
-            waiting = (buffered(&now) - buffered(before)).clamp(0, asked - started - skipped);
-        }
-        let missing = asked - started - skipped - waiting;
-        if missing == 0 || Instant::now() >= deadline {
-            ensure!(missing < asked, "nothing has come of it: {MISSING}");
-            let runs = Run::fetch(client, &ours).await?;
-            return Ok(Outcome {
-                asked,
-                started,
-                skipped,
-                waiting,
-                missing,
-                runs,
-            });
         }
         // Asked without a pause, the server would answer and do nothing else.
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(Started { asked, actions })
+}
+
+/// A policy as the protocol has it. The SDK's own conversion is private.
+pub(crate) fn wire(policy: ScheduleOverlapPolicy) -> Policy {
+    match policy {
+        ScheduleOverlapPolicy::Skip => Policy::Skip,
+        ScheduleOverlapPolicy::BufferOne => Policy::BufferOne,
+        ScheduleOverlapPolicy::BufferAll => Policy::BufferAll,
+        ScheduleOverlapPolicy::CancelOther => Policy::CancelOther,
+        ScheduleOverlapPolicy::TerminateOther => Policy::TerminateOther,
+        ScheduleOverlapPolicy::AllowAll => Policy::AllowAll,
+        _ => Policy::Unspecified,
     }
 }
