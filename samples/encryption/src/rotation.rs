@@ -13,7 +13,7 @@ use temporalio_client::{
     tonic::{Code, IntoRequest, Status},
 };
 use temporalio_common::{
-    data_converters::PayloadConversionError,
+    data_converters::{DataConverter, PayloadConversionError},
     payload_visitor::{AsyncPayloadVisitor, PayloadField, PayloadFieldData, PayloadVisitable},
     protos::temporal::api::{
         common::v1::Payload,
@@ -35,6 +35,7 @@ pub type KeyCount = BTreeMap<String, usize>;
 /// # Errors
 /// If the server rejects the query, or does not answer.
 pub async fn keys_of_workflows(client: &Client, query: &str) -> anyhow::Result<KeyCount> {
+    let client = without_codec(client);
     let mut keys = KeyCount::new();
     let mut workflows = client.list_workflows(query, Default::default());
     while let Some(workflow) = workflows.try_next().await? {
@@ -60,10 +61,11 @@ pub async fn keys_of_workflows(client: &Client, query: &str) -> anyhow::Result<K
 /// # Errors
 /// If the server does not answer.
 pub async fn keys_of_schedules(client: &Client) -> anyhow::Result<KeyCount> {
+    let client = without_codec(client);
     let mut keys = KeyCount::new();
     let mut schedules = client.list_schedules(Default::default());
     while let Some(schedule) = schedules.try_next().await? {
-        match describe(client, schedule.schedule_id()).await {
+        match describe(&client, schedule.schedule_id()).await {
             Ok(mut description) => count(&mut description, &mut keys).await?,
             // It has been deleted meanwhile.
             Err(status) if status.code() == Code::NotFound => {}
@@ -133,6 +135,13 @@ async fn rotate(
     })
     .await?;
     Ok(rotated)
+}
+
+/// The client, without the codec that decrypts the memos in lists, and fails if it lacks a key.
+fn without_codec(client: &Client) -> Client {
+    let mut client = client.clone();
+    client.options_mut().data_converter = DataConverter::default();
+    client
 }
 
 async fn describe(client: &Client, schedule_id: &str) -> Result<DescribeScheduleResponse, Status> {

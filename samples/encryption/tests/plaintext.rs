@@ -8,7 +8,7 @@
 )]
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use encryption::{data_converter, encrypted};
 use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
 use prost::Message;
@@ -22,12 +22,12 @@ use temporalio_client::{
     Client, ClientOptions, ConnectionOptions, GrpcCompression, UntypedQuery, Url,
     WorkflowExecuteUpdateOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowQueryOptions,
     WorkflowSignalOptions, WorkflowTerminateOptions, WorkflowUpdateWithStartOptions,
-    errors::WorkflowUpdateError,
+    errors::{WorkflowQueryError, WorkflowUpdateError},
     grpc::WorkflowService,
     schedules::{
         CreateScheduleOptions, ScheduleAction, ScheduleHandle, ScheduleSpec, ScheduleUpdate,
     },
-    tonic::IntoRequest,
+    tonic::{Code, IntoRequest},
 };
 use temporalio_common::{
     HasWorkflowDefinition, MemoValue, MemoValues, RetryPolicy,
@@ -365,8 +365,9 @@ async fn connect(address: &str, codec: Option<EncryptionCodec>) -> anyhow::Resul
 }
 
 /// Puts a secret in every place, checks that those for whom it is can read it, and returns what
-/// the server has of the workflow at the end: its histories, its record and its visibility record.
-async fn play(env: TestEnv) -> anyhow::Result<Vec<u8>> {
+/// the server has of the workflow at the end: its histories, its record and its visibility record. A query
+/// that fails reaches the client with the text `query_failure`.
+async fn play(env: TestEnv, query_failure: &str) -> anyhow::Result<Vec<u8>> {
     let mut memo = MemoValues::new();
     memo.insert("memo", secret("start-memo"));
     let mut options = env.start_options();
@@ -390,7 +391,13 @@ async fn play(env: TestEnv) -> anyhow::Result<Vec<u8>> {
     let failed = handle
         .query(Everything::ask, question(true), Default::default())
         .await;
-    ensure!(failed.is_err());
+    let Err(WorkflowQueryError::Rpc(status)) = failed else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, query_failure)
+    );
 
     let change = |fails| (fails, secret("update-input"));
     let id = handle.info().workflow_id.clone();
@@ -548,10 +555,15 @@ async fn schedule_record(env: &TestEnv, handle: ScheduleHandle<Client>) -> anyho
 /// Plays with or without encryption: the secrets on the wire, and those that the server keeps.
 async fn played(codec: Option<EncryptionCodec>) -> anyhow::Result<[Vec<&'static str>; 2]> {
     let wire = Wire::default();
+    // The SDK does not decrypt it.
+    let query_failure = match codec {
+        Some(_) => "Encoded failure".to_owned(),
+        None => secret("query-failure"),
+    };
     let env = connect(&wire.tap().await?, codec).await?;
     let mut stored = Vec::new();
     let playing = async {
-        stored = play(env.clone()).await?;
+        stored = play(env.clone(), &query_failure).await?;
         Ok(())
     };
     env.work(worker_options, playing).await?;

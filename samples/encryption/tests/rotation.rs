@@ -350,6 +350,9 @@ async fn commands() -> anyhow::Result<()> {
              it: create the schedule again\n"
         );
         assert_eq!(run(&only_new).await?, (false, expected));
+        // A memo under a key that a client lacks is counted all the same.
+        let client = with_keys(&env, new()?).client;
+        ensure!(keys_of_schedules(&client).await?["test-key-id"] >= 1);
         handle.delete(Default::default()).await?;
         schedule(&old, false).await?;
         let expected = format!("result: {{\"reencrypted\":2,\"schedule_id\":\"{id}\"}}\n");
