@@ -10,14 +10,23 @@
 use crate::hello;
 use anyhow::{Context, ensure};
 use std::{process::Stdio, time::Duration};
+use temporalio_client::{
+    Client, NamespacedClient, UntypedSignal, UntypedWorkflow, WorkflowHandle,
+    grpc::WorkflowService, tonic::IntoRequest,
+};
+use temporalio_common::protos::temporal::api::{
+    common::v1::WorkflowExecution, enums::v1::EventType, history::v1::HistoryEvent,
+    workflowservice::v1::ResetWorkflowExecutionRequest,
+};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkerOptions, WorkflowContext, WorkflowResult};
-use testing::{TestEnv, address, id_of, outside};
+use testing::{TestEnv, address, events, eventually, id_of, outside, raw_json, within};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},
     time::timeout,
 };
+use uuid::Uuid;
 
 /// Long enough for the 13 s after which a failing task is reported.
 const WITHIN: Duration = Duration::from_secs(25);
@@ -120,13 +129,6 @@ impl HelloWorkflow {
 #[tokio::test]
 async fn failing_workflow_task() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let panicking = |task_queue: &str| {
-        anyhow::Ok(
-            WorkerOptions::new(task_queue)
-                .register_workflow::<HelloWorkflow>()?
-                .build(),
-        )
-    };
     env.work(panicking, async {
         let id = id_of(60, "x");
         let args = ["--workflow-id", &id, "--name", "Ada"];
@@ -153,6 +155,73 @@ async fn failing_workflow_task() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A worker with the workflow that panics.
+fn panicking(task_queue: &str) -> anyhow::Result<WorkerOptions> {
+    let options = WorkerOptions::new(task_queue).register_workflow::<HelloWorkflow>()?;
+    Ok(options.build())
+}
+
+/// After two failed attempts, the third is due in ten seconds. A reset hands out the task at once, and its
+/// run goes on with the new code. A signal does not bring the attempt forward.
+#[tokio::test]
+async fn a_reset_retries_at_once() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let ada = ["Ada".into()];
+    let start = || env.start_json::<UntypedWorkflow>("HelloWorkflow", &ada);
+    let (reset, signalled) = (start().await?, start().await?);
+    let failed_twice = async |handle: &WorkflowHandle<Client, UntypedWorkflow>| {
+        let description = handle.describe(Default::default()).await?;
+        let task = description.raw().pending_workflow_task.as_ref();
+        Ok(task.is_some_and(|task| task.attempt == 3).then_some(()))
+    };
+    env.work(panicking, async {
+        eventually("two failures", async || failed_twice(&reset).await).await?;
+        eventually("two failures", async || failed_twice(&signalled).await).await
+    })
+    .await?;
+    let _worker = Running::worker(&env.task_queue).await?;
+
+    let nothing = UntypedSignal::new("nothing");
+    signalled
+        .signal(nothing, raw_json(&[]), Default::default())
+        .await?;
+    let mut client = env.client.clone();
+    let request = ResetWorkflowExecutionRequest {
+        namespace: client.namespace(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: reset.info().workflow_id.clone(),
+            ..Default::default()
+        }),
+        reason: "the code is fixed".to_owned(),
+        // What `--type LastWorkflowTask` finds out: no task has completed, so it is the first one.
+        workflow_task_finish_event_id: 3,
+        request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    client
+        .reset_workflow_execution(request.into_request())
+        .await?;
+    for (handle, at_once) in [(reset, true), (signalled, false)] {
+        let result = async { Ok(handle.get_result(Default::default()).await?) };
+        let result = within("the greeting", result).await?;
+        assert_eq!(result.payloads[0].data, br#""Hello, Ada!""#);
+        let pause = pause(&events(&handle).await?).context("no task after a failed one")?;
+        ensure!((pause < 9) == at_once, "{pause} s, {at_once}");
+    }
+    Ok(())
+}
+
+/// Seconds from the first failed workflow task to the start of the next one.
+fn pause(events: &[HistoryEvent]) -> Option<i64> {
+    let mut events = events.iter();
+    let mut time_of = |kind| {
+        let event = events.find(|event| event.event_type() == kind);
+        Some(event?.event_time?.seconds)
+    };
+    let failed = time_of(EventType::WorkflowTaskFailed)?;
+    Some(time_of(EventType::WorkflowTaskStarted)? - failed)
 }
 
 /// Whatever the id contains, it is one segment of the link's path.
