@@ -36,7 +36,7 @@ use temporalio_sdk::{
     Worker, WorkerOptions,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{TestEnv, connect_to, outside, root, survive::WorkerProcess, until_pending};
+use testing::{TestEnv, connect_to, faults::WorkerProcess, outside, root, until_pending};
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},

@@ -1,6 +1,6 @@
 //! The integration tests. They are one binary, because each further binary costs seconds and disk space.
 
+pub mod faults;
 pub mod operators;
 pub mod replay;
-pub mod survives;
 pub mod workflow;

@@ -22,7 +22,7 @@ use temporalio_common::{
 };
 use temporalio_sdk::WorkerOptions;
 use testing::{
-    TestEnv, activity_types, address, events, eventually, forget_cache, survive::WorkerProcess,
+    TestEnv, activity_types, address, events, eventually, faults::WorkerProcess, forget_cache,
     until, within,
 };
 use tokio::{

@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use testing::survive::killed_worker;
+use testing::faults::killed_worker;
 
 /// Killed at a random moment, and another takes over: every workflow ends as the load says.
 #[tokio::test]

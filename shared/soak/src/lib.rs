@@ -12,14 +12,14 @@ use temporalio_client::WorkflowExecutionStatus;
 use temporalio_common::data_converters::{
     DataConverter, DefaultFailureConverter, PayloadConverter,
 };
-use testing::{connect_to, root, survive::Scene};
+use testing::{connect_to, faults::LoadTest, root};
 
 /// A sample that has a `tests/load.json`.
 pub struct Sample {
     /// Name of its folder.
     pub name: String,
     /// Its load, and its worker.
-    pub scene: Scene,
+    pub load_test: LoadTest,
 }
 
 impl Sample {
@@ -37,12 +37,12 @@ impl Sample {
             };
             let name = entry.file_name().to_string_lossy().into_owned();
             let binary = binaries.join(format!("{name}-worker"));
-            let scene = Scene::new(binary, &load, server, address).await;
-            let mut scene = scene.with_context(|| name.clone())?;
-            if scene.load.encrypted {
-                scene.client = connect_to(server, encrypting()?).await?;
+            let load_test = LoadTest::new(binary, &load, server, address).await;
+            let mut load_test = load_test.with_context(|| name.clone())?;
+            if load_test.load.encrypted {
+                load_test.client = connect_to(server, encrypting()?).await?;
             }
-            samples.push(Self { name, scene });
+            samples.push(Self { name, load_test });
         }
         samples.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(samples)
@@ -53,8 +53,11 @@ impl Sample {
     /// # Errors
     /// If the server does not list its workflows, or the ledger cannot be read.
     pub async fn duplicates(&self) -> anyhow::Result<usize> {
-        let query = format!("TaskQueue = '{}'", self.scene.task_queue);
-        let mut workflows = self.scene.client.list_workflows(query, Default::default());
+        let query = format!("TaskQueue = '{}'", self.load_test.task_queue);
+        let mut workflows = self
+            .load_test
+            .client
+            .list_workflows(query, Default::default());
         let mut executions = BTreeMap::<String, usize>::new();
         while let Some(workflow) = workflows.try_next().await? {
             // One execution, in as many runs as it takes.
@@ -66,7 +69,7 @@ impl Sample {
         let ours = |id: &str| id.strip_prefix("soak-").is_some_and(is_number);
         let twice = executions.iter().filter(|(id, _)| ours(id));
         let twice = twice.map(|(_, executions)| executions - 1).sum::<usize>();
-        Ok(twice + self.scene.done_again()?.len())
+        Ok(twice + self.load_test.done_again()?.len())
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
 };
 use testing::{
     End,
-    survive::{Network, ServerProcess, WorkerProcess},
+    faults::{Network, ServerProcess, WorkerProcess},
 };
 use tokio::{
     sync::Semaphore,
@@ -133,13 +133,13 @@ async fn load(
         }
         let index = random.usize(..samples.len());
         let sample = samples[index].clone();
-        let case = random.usize(..sample.scene.load.cases.len());
+        let case = random.usize(..sample.load_test.load.cases.len());
         tallies[index].started += 1;
         workflows.spawn(async move {
             let id = format!("soak-{number}");
-            let scene = &sample.scene;
-            let case = &scene.load.cases[case];
-            let ended = case.run(&scene.client, &scene.task_queue, &id);
+            let load_test = &sample.load_test;
+            let case = &load_test.load.cases[case];
+            let ended = case.run(&load_test.client, &load_test.task_queue, &id);
             let ended = timeout(PATIENCE, ended).await;
             let ended = ended.context("has not ended").and_then(|ended| ended);
             drop(permit);
@@ -177,7 +177,7 @@ struct Disasters {
     gone: usize,
 }
 
-/// One disaster after the other until the end has come; then ends the workers.
+/// One fault after the other until the end has come; then ends the workers.
 async fn disasters(
     samples: &[Arc<Sample>],
     mut random: Rng,
@@ -208,7 +208,7 @@ async fn disasters(
             done.network_cuts += 1;
         } else if random.u8(..5) == 0 {
             // As a rolling update does: first the new one.
-            let old = std::mem::replace(worker, sample.scene.worker().await?);
+            let old = std::mem::replace(worker, sample.load_test.worker().await?);
             done.gone += usize::from(!ends(sample, old).await?);
             done.replaced += 1;
         } else {
@@ -216,7 +216,7 @@ async fn disasters(
                 say("gone", describe(error.as_ref()))?;
                 done.gone += 1;
             }
-            *worker = sample.scene.worker().await?;
+            *worker = sample.load_test.worker().await?;
             kills[index] += 1;
         }
     }
@@ -259,7 +259,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let samples: Vec<_> = samples.into_iter().map(Arc::new).collect();
     let mut workers = Vec::new();
     for sample in &samples {
-        workers.push(sample.scene.worker().await?);
+        workers.push(sample.load_test.worker().await?);
     }
     say(
         "server",

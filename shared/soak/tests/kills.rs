@@ -24,9 +24,9 @@ async fn killed_workers() -> anyhow::Result<()> {
     let server = address()?;
     let mut killed = JoinSet::new();
     for mut sample in Sample::all(&binaries()?, server, server).await? {
-        sample.scene.load.workflows = sample.scene.load.workflows.min(WORKFLOWS);
+        sample.load_test.load.workflows = sample.load_test.load.workflows.min(WORKFLOWS);
         killed.spawn(async move {
-            let survived = timeout(TIMEOUT, sample.scene.killed_worker()).await;
+            let survived = timeout(TIMEOUT, sample.load_test.killed_worker()).await;
             let survived = survived
                 .context("took too long")
                 .and_then(|survived| survived);

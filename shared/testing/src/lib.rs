@@ -12,6 +12,7 @@
     reason = "no workflow code in here"
 )]
 
+pub mod faults;
 mod history;
 mod init;
 mod load;
@@ -20,7 +21,6 @@ pub mod operate;
 mod outside;
 mod replay;
 mod server;
-pub mod survive;
 mod wait;
 
 pub use history::{

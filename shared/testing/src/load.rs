@@ -54,7 +54,7 @@ pub struct Case {
     /// activities have, which is little, are lost to kills and cuts.
     #[serde(default)]
     pub or_fails: Option<String>,
-    /// In `tests/survives.rs`, for one that is to fail by its last attempt: part of the failure in which
+    /// In `tests/faults.rs`, for one that is to fail by its last attempt: part of the failure in which
     /// it ends instead if the kill takes just that attempt, with the failure of the one before in it.
     #[serde(default)]
     pub last_lost: Option<String>,

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use futures::{TryStreamExt, stream};
 use shared::{GRACEFUL_SHUTDOWN_PERIOD, SHUTDOWN_LIMIT};
 use std::{fs, io::Write, path::Path, process::Stdio, time::Duration};
-use testing::{Load, address, binaries, outside, root, survive::ServerProcess};
+use testing::{Load, address, binaries, faults::ServerProcess, outside, root};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdout, Command},

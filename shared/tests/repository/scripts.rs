@@ -711,7 +711,7 @@ fn a_server_with_tls_is_recognized() -> anyhow::Result<()> {
 /// What runs beside a worker, as the gateway of mtls, is there for a starter in another terminal; it
 /// ends with the worker, after a run and by Ctrl-C.
 #[test]
-fn what_runs_beside_ends_too() -> anyhow::Result<()> {
+fn sidecars_end_too() -> anyhow::Result<()> {
     let _alone = (alone(&GATEWAY), alone(&CHECKOUT));
     let address = testing::address()?;
     let at = [("TEMPORAL_ADDRESS", address)];

@@ -7,6 +7,6 @@ if [ "$verb" = run ]; then
     listen=127.0.0.1:8081
     ! listens 127.0.0.1 8081 || listen=127.0.0.1:0
     ui=${TEMPORAL_UI_URL:-http://localhost:8233}
-    beside codec-server --listen "$listen" \
+    sidecar codec-server --listen "$listen" \
         --allow-origin "$ui" --allow-origin "${ui/localhost/127.0.0.1}"
 fi

@@ -12,9 +12,9 @@ use std::net::Ipv4Addr;
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use testing::{
-    TestEnv, address, events, forget_cache,
-    survive::{WorkerProcess, handed_over},
-    until_pending, within,
+    TestEnv, address, events,
+    faults::{WorkerProcess, handed_over},
+    forget_cache, until_pending, within,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-frequent-worker");

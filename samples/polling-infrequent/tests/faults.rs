@@ -11,7 +11,7 @@ use polling_infrequent::workflows::{GreetingWorkflow, PollOptions};
 use std::num::NonZeroU32;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use testing::{
-    TestEnv, address, events, forget_cache, survive::WorkerProcess, until_pending, within,
+    TestEnv, address, events, faults::WorkerProcess, forget_cache, until_pending, within,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-infrequent-worker");

@@ -7,9 +7,9 @@ use cancellation::workflows::CancellationWorkflow;
 use shared::STOPPED;
 use temporalio_client::errors::WorkflowGetResultError;
 use testing::{
-    TestEnv, activity_types, address, forget_cache,
-    survive::{WorkerProcess, handed_over},
-    until_pending, within,
+    TestEnv, activity_types, address,
+    faults::{WorkerProcess, handed_over},
+    forget_cache, until_pending, within,
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_cancellation-worker");

@@ -7,7 +7,7 @@ case "${OTEL_SDK_DISABLED:-},${OTEL_TRACES_EXPORTER:-}" in
     *)
         if [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}${OTEL_EXPORTER_OTLP_TRACES_ENDPOINT:-}" ] &&
             ! listens 127.0.0.1 4317; then
-            beside collector
+            sidecar collector
         fi
         ;;
 esac

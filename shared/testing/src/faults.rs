@@ -376,7 +376,7 @@ impl Drop for Ledger {
 }
 
 /// A load on a task queue of its own, and the worker that has to bear it.
-pub struct Scene {
+pub struct LoadTest {
     /// The client that starts the load. Replace it if the workers encrypt their payloads.
     pub client: Client,
     /// What it starts.
@@ -389,7 +389,7 @@ pub struct Scene {
     address: String,
 }
 
-impl Scene {
+impl LoadTest {
     /// For the worker `binary` and the `load.json` of its sample: the client goes to `server`, the
     /// worker to `address`.
     ///
@@ -432,11 +432,11 @@ impl Scene {
     /// workflow must end as it should.
     ///
     /// # Errors
-    /// As [`Scene::worker`], [`Scene::freeze_at_work`] and [`Scene::play`].
+    /// As [`LoadTest::worker`], [`LoadTest::freeze_at_work`] and [`LoadTest::run_during`].
     pub async fn killed_worker(&self) -> anyhow::Result<()> {
         let mut first = self.worker().await?;
-        let second = self.play(async {
-            moment().await;
+        let second = self.run_during(async {
+            random_delay().await;
             self.freeze_at_work(&first).await?;
             first.kill().await?;
             self.worker().await
@@ -488,19 +488,19 @@ impl Scene {
         Ok(false)
     }
 
-    /// Starts the workflows of the load one after the other while `disaster` happens, then waits for
+    /// Starts the workflows of the load one after the other while `fault` happens, then waits for
     /// every end.
     ///
     /// # Errors
     /// If one ends otherwise than it should, or not within 90 seconds; if the ledger has a key twice;
-    /// and those of `disaster`.
-    pub async fn play<T>(
+    /// and those of `fault`.
+    pub async fn run_during<T>(
         &self,
-        disaster: impl Future<Output = anyhow::Result<T>>,
+        fault: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let started = u32::try_from(self.load.workflows)?;
         let workflow = async |(number, case): (usize, &Case)| {
-            // One disaster takes nobody all of the attempts that it has, the last one at most.
+            // One fault takes nobody all of the attempts that it has, the last one at most.
             let case = Case {
                 or_fails: case.last_lost.clone(),
                 ..case.clone()
@@ -513,7 +513,7 @@ impl Scene {
         };
         let cases = self.load.cases.iter().cycle().take(self.load.workflows);
         let workflows = try_join_all(cases.enumerate().map(workflow));
-        let (outcome, _) = futures::future::try_join(disaster, workflows).await?;
+        let (outcome, _) = futures::future::try_join(fault, workflows).await?;
         let again = self.done_again()?;
         ensure!(again.is_empty(), "done more than once: {again:?}");
         Ok(outcome)
@@ -534,7 +534,7 @@ impl Scene {
     ///
     /// # Errors
     /// If one cannot be read.
-    pub async fn histories(&self) -> anyhow::Result<Vec<Vec<HistoryEvent>>> {
+    pub async fn fetch_histories(&self) -> anyhow::Result<Vec<Vec<HistoryEvent>>> {
         let history = async |number| {
             let id = self.workflow_id(number);
             events(&self.client.get_workflow_handle::<UntypedWorkflow>(id)).await
@@ -566,23 +566,23 @@ fn is_task_of(event: &HistoryEvent, identity: &str) -> bool {
 }
 
 /// A random moment while a load of the usual size comes in, never one at its very edges.
-pub async fn moment() {
+pub async fn random_delay() {
     let part = u64::from(Uuid::new_v4().as_bytes()[0]) % 64;
     sleep(Duration::from_millis(200 + 8 * part)).await;
 }
 
-/// Kills the worker `binary` under the load of its sample; see [`Scene::killed_worker`]. The client
+/// Kills the worker `binary` under the load of its sample; see [`LoadTest::killed_worker`]. The client
 /// that starts the load has `data_converter`.
 ///
 /// # Errors
-/// As [`Scene::new`] and [`Scene::killed_worker`].
+/// As [`LoadTest::new`] and [`LoadTest::killed_worker`].
 pub async fn killed_worker(
     binary: impl Into<PathBuf>,
     load: &str,
     data_converter: DataConverter,
 ) -> anyhow::Result<()> {
     let server = super::address()?;
-    let mut scene = Scene::new(binary, load, server, server).await?;
-    scene.client = connect_to(server, data_converter).await?;
-    scene.killed_worker().await
+    let mut load_test = LoadTest::new(binary, load, server, server).await?;
+    load_test.client = connect_to(server, data_converter).await?;
+    load_test.killed_worker().await
 }

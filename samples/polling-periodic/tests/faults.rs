@@ -11,7 +11,7 @@ use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType::TimerStarted, history::v1::history_event::Attributes,
 };
-use testing::{TestEnv, address, events, forget_cache, survive::WorkerProcess, until, within};
+use testing::{TestEnv, address, events, faults::WorkerProcess, forget_cache, until, within};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_polling-periodic-worker");
 

@@ -8,7 +8,7 @@ use temporalio_common::protos::temporal::api::history::v1::{
 };
 use testing::{
     address,
-    survive::{Scene, moment},
+    faults::{LoadTest, random_delay},
 };
 
 const WORKER: &str = env!("CARGO_BIN_EXE_parallel-activity-worker");
@@ -26,13 +26,13 @@ const GREETING: &str = "greeting name=";
 #[tokio::test]
 async fn a_worker_told_to_end() -> anyhow::Result<()> {
     let server = address()?;
-    let scene = Scene::new(WORKER, LOAD, server, server).await?;
-    let mut first = scene.worker().await?;
+    let load_test = LoadTest::new(WORKER, LOAD, server, server).await?;
+    let mut first = load_test.worker().await?;
     let old = first.identity()?;
-    let mut second = scene
-        .play(async {
-            moment().await;
-            let second = scene.worker().await?;
+    let mut second = load_test
+        .run_during(async {
+            random_delay().await;
+            let second = load_test.worker().await?;
             let status = first.terminate().await?;
             ensure!(status.success(), "{status}: {}", first.log()?);
             Ok(second)
@@ -40,7 +40,7 @@ async fn a_worker_told_to_end() -> anyhow::Result<()> {
         .await?;
     let log = first.log()?;
     let both = log.clone() + &second.log()?;
-    for history in scene.histories().await? {
+    for history in load_test.fetch_histories().await? {
         let workflow_id = workflow_id(&history).context("no workflow id")?;
         let event = |id: i64| history.iter().find(|event| event.event_id == id);
         let name = |id: i64| event(id).and_then(name).context("no name");

@@ -7,7 +7,7 @@
 if [ -n "$local_server" ] && ! names_server "$@"; then
     (binary certs) >/dev/null
     gateway=$((port + 10))
-    beside gateway --listen "127.0.0.1:$gateway" --target "$local_server"
+    sidecar gateway --listen "127.0.0.1:$gateway" --target "$local_server"
     export TEMPORAL_CONFIG_FILE=$folder/temporal.toml TEMPORAL_PROFILE=local
     export TEMPORAL_ADDRESS=localhost:$gateway
 fi

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use std::time::Duration;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowExecutionDescription, WorkflowHandle};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use testing::{address, events, survive::Scene};
+use testing::{address, events, faults::LoadTest};
 use tokio::time::sleep;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_activity-choice-worker");
@@ -38,9 +38,9 @@ async fn find(
 #[tokio::test]
 async fn orders_are_made_once() -> anyhow::Result<()> {
     let server = address()?;
-    let scene = Scene::new(WORKER, LOAD, server, server).await?;
-    let ledger = scene.ledger()?;
-    let mut worker = scene.worker().await?;
+    let load_test = LoadTest::new(WORKER, LOAD, server, server).await?;
+    let ledger = load_test.ledger()?;
+    let mut worker = load_test.worker().await?;
     let killed_between = async {
         loop {
             let orders = ledger.keys()?.len();
@@ -51,16 +51,16 @@ async fn orders_are_made_once() -> anyhow::Result<()> {
                 sleep(Duration::from_millis(1)).await;
             };
             worker.kill().await?;
-            worker = scene.worker().await?;
+            worker = load_test.worker().await?;
             let (run_id, activity_id) = key.split_once('/').context("no key")?;
-            let (handle, description) = find(&scene, run_id).await?;
+            let (handle, description) = find(&load_test, run_id).await?;
             let pending = &description.raw().pending_activities;
             if pending.iter().any(|one| one.activity_id == activity_id) {
                 return Ok(handle);
             }
         }
     };
-    let handle = scene.play(killed_between).await?;
+    let handle = load_test.run_during(killed_between).await?;
 
     let attempts = events(&handle)
         .await?
@@ -70,7 +70,7 @@ async fn orders_are_made_once() -> anyhow::Result<()> {
             _ => None,
         });
     assert!(attempts.max() > Some(1));
-    // None is there twice: `play` has looked.
+    // None is there twice: `run_during` has looked.
     assert_eq!(ledger.keys()?.len(), 20 * 4);
     worker.kill().await
 }
