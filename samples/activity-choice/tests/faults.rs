@@ -17,12 +17,12 @@ type Handle = WorkflowHandle<Client, UntypedWorkflow>;
 
 /// The workflow of the load that has this run id.
 async fn find(
-    scene: &Scene,
+    load_test: &LoadTest,
     run_id: &str,
 ) -> anyhow::Result<(Handle, WorkflowExecutionDescription)> {
-    for number in 0..scene.load.workflows {
-        let id = format!("{}-{number}", scene.task_queue);
-        let handle = scene.client.get_workflow_handle(id);
+    for number in 0..load_test.load.workflows {
+        let id = format!("{}-{number}", load_test.task_queue);
+        let handle = load_test.client.get_workflow_handle(id);
         // An error is a workflow that has not been started yet.
         if let Ok(description) = handle.describe(Default::default()).await
             && description.run_id() == run_id
