@@ -1,5 +1,9 @@
 //! Waiting for a child workflow, in a parent that can be cancelled.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::OrCancelled;
 use futures::FutureExt;
 use std::pin::pin;

@@ -140,6 +140,10 @@ impl AbsentResults {
 }
 
 impl WorkflowInterceptor for AbsentResults {
+    #[allow(
+        clippy::result_large_err,
+        reason = "the SDK's own error type, by value, is what the closure passes on"
+    )]
     fn schedule_activity(
         &self,
         _ctx: WorkflowInterceptorContext,

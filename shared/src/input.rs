@@ -1,5 +1,9 @@
 //! [`Input`] and [`Inputs`]: arguments that arrive even when they do not decode.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     json::{decode_missing, decode_payload, encoding_error},
     size_limit::{MAX_INPUT, check_arguments},
@@ -329,6 +333,7 @@ pub(crate) fn shorten(message: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, reason = "the metadata of a payload is a HashMap")]
 mod tests {
     use super::*;
     use serde::Deserialize;

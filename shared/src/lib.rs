@@ -13,12 +13,6 @@
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 
 #![warn(missing_docs)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "nothing in here runs as workflow code, except the pure functions of `Input`, `Inputs` and `child_id`"
-)]
 
 mod child_result;
 mod config_file;

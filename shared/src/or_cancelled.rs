@@ -1,5 +1,9 @@
 //! Ends a cancelled workflow as CANCELED even if an activity or a child returns another error.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use temporalio_sdk::{WorkflowContext, WorkflowResult, WorkflowTermination};
 
 /// Adds [`OrCancelled::or_cancelled`] to the results of activities and children.

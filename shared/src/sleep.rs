@@ -1,5 +1,9 @@
 //! A timer during which a workflow can be cancelled.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use std::time::Duration;
 use temporalio_sdk::{
     TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowResult, WorkflowTermination,

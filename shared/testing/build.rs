@@ -1,7 +1,5 @@
 //! Tells the test harness where the SDK's protobuf descriptors are, to read recorded histories.
 
-#![allow(clippy::disallowed_methods, reason = "a build script")]
-
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if let Ok(path) = std::env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH") {

@@ -2,10 +2,6 @@
 //! the texts that it names must change.
 
 #![allow(missing_docs, reason = "workflows for this test alone")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "one of these workflows does what it must not do"
-)]
 
 use anyhow::Context;
 use serde_json::json;

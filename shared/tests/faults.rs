@@ -1,7 +1,6 @@
 //! What production does to a worker, done to a real worker under load. That of hello stands for all.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use crate::hello;
 use std::time::Duration;

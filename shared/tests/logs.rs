@@ -1,11 +1,6 @@
 //! What `LogFields` does to the lines of a workflow: each once, and with whose it is.
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the log goes to memory"
-)]
 
 use anyhow::ensure;
 use shared::LogFields;

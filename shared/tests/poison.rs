@@ -1,9 +1,5 @@
 //! Input that no client of ours would send, to a worker that others need too.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code that is not deterministic"
-)]
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
 use anyhow::Context;

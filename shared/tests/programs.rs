@@ -2,11 +2,6 @@
 //! of hello stand for all.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
 
 use crate::hello;
 use anyhow::{Context, ensure};

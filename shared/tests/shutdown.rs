@@ -1,10 +1,6 @@
 //! A worker that is told to end while an activity runs that ignores its cancellation.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code that is not deterministic"
-)]
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
 use anyhow::{Context, ensure};

@@ -2,10 +2,6 @@
 //! workflow within seconds, and the failure names the size and the limit.
 
 #![allow(missing_docs, reason = "workflows for this test alone")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "none of them is called in a workflow"
-)]
 
 use anyhow::{Context, ensure};
 use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};

@@ -1,11 +1,6 @@
 //! What a starter says while it waits for a workflow that cannot go on. That of hello stands for all.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here but one that panics"
-)]
 
 use crate::hello;
 use anyhow::{Context, ensure};

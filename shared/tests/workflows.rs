@@ -1,7 +1,5 @@
 //! What the samples' workflow code keeps to, because of the SDK.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::ensure;
 use regex::Regex;
 use std::{
@@ -71,6 +69,45 @@ fn every_worker_has_the_interceptors() -> anyhow::Result<()> {
     }
     let samples = fs::read_dir(SAMPLES)?.count();
     assert!(workers >= samples, "{workers} workers in {samples} samples");
+    Ok(())
+}
+
+/// Every file with workflow code denies the lints of `.clippy.toml`, which are allowed elsewhere.
+#[test]
+fn workflow_code_is_linted() -> anyhow::Result<()> {
+    let lines = "\n#![deny(clippy::disallowed_macros)]\n#![deny(clippy::disallowed_methods)]\n\
+                 #![deny(clippy::disallowed_types)]\n";
+    let top = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut folders = vec![top.join("shared/src")];
+    for parent in ["samples", "shared"] {
+        for entry in fs::read_dir(top.join(parent))? {
+            folders.push(entry?.path().join("src"));
+        }
+    }
+    let mut files = Vec::new();
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        rust_files(folder, &mut files)?;
+    }
+    let workflow_code = Regex::new(r"#\[workflow_methods|\bWorkflowContext\b")?;
+    let mut linted = 0;
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        // Tests and comments may name what they like.
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next();
+        let code = code.unwrap_or_default();
+        let mut code = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        if code.any(|line| workflow_code.is_match(line)) {
+            ensure!(
+                text.contains(lines),
+                "{} has workflow code and lacks these lines:{lines}",
+                file.display()
+            );
+            linted += 1;
+        }
+    }
+    ensure!(linted > 0, "there is no workflow code");
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! One activity a fruit. In earnest each would call another supplier.
 
-#![allow(clippy::disallowed_methods, reason = "activities may wait for files")]
-
 use crate::ledger::Ledger;
 use shared::idempotency_key;
 use std::sync::Arc;

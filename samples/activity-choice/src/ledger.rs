@@ -1,10 +1,5 @@
 //! Where orders are made, each once: a file that stands for the supplier's books.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "activities may read and write files"
-)]
-
 use anyhow::Context;
 use std::{
     fs::File,

@@ -1,5 +1,9 @@
 //! The workflow: one `match` decides which activity an item needs.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::FruitActivities;
 use serde::{Deserialize, Serialize};
 use serde_repr::{Deserialize_repr, Serialize_repr};

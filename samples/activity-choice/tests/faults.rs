@@ -1,7 +1,6 @@
 //! What production does to a worker, done to the real worker binary under load.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::{Context, bail};
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use activity_choice::{ledger::Ledger, workflows::PurchaseFruitsWorkflow};
 use serde_json::{Value, json};
 use temporalio_client::{Client, WorkflowHandle};

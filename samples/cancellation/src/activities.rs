@@ -1,7 +1,5 @@
 //! The activities: one works in steps until it must stop, and the other cleans up.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
-
 use shared::{Json, last_heartbeat, stopped};
 use std::time::Duration;
 use temporalio_macros::activities;

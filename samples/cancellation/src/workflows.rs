@@ -1,5 +1,9 @@
 //! The workflow: work that does not end by itself, and cleanup however the work ends.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::CancellationActivities;
 use shared::Input;
 use std::time::Duration;

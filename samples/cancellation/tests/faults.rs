@@ -1,7 +1,6 @@
 //! The real worker binary, killed or shut down while its activity works.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use cancellation::workflows::CancellationWorkflow;
 use shared::STOPPED;

@@ -1,5 +1,9 @@
 //! A parent that ends before its child, to show the parent close policies.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, child_id};

@@ -1,6 +1,10 @@
 //! Two parents of many children: one that stops at the first failure, and one that reports each
 //! failure.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::workflows::{ComposeGreetingInput, ComposeGreetingWorkflow};
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, at_most, child_id, child_result};

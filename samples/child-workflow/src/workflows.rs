@@ -1,5 +1,9 @@
 //! The child, and two parents: one that waits for it, and one that also signals it.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, child_id, child_result};
 use temporalio_common::error::WorkflowSignalError;

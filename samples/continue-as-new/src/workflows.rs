@@ -1,5 +1,9 @@
 //! The workflow: work without end, in runs whose histories stay short.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use serde::{Deserialize, Serialize};
 use shared::{Input, sleep};
 use std::{error::Error, time::Duration};

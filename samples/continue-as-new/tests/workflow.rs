@@ -1,11 +1,5 @@
 //! The workflow on a real server, through the `worker_options` that the binary uses.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::{bail, ensure};
 use continue_as_new::{
     worker_options,

@@ -1,7 +1,5 @@
 //! The activities. They contain no code for metrics.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait")]
-
 use shared::Json;
 use std::time::Duration;
 use temporalio_common::error::ApplicationErrorCategory;

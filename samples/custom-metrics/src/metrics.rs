@@ -1,11 +1,5 @@
 //! The metrics endpoint, our own metrics, and the interceptor that records them.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this file contains no workflow code, except `Metrics::order`, which only adds"
-)]
-
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use shared::ConnectionArgs;

@@ -1,11 +1,5 @@
 //! Reads the endpoint as Prometheus does, and finds the changes between two readings.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this file contains no workflow code"
-)]
-
 use anyhow::{Context, anyhow};
 use http_client::http_client;
 use reqwest::Url;

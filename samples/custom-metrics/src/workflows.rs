@@ -1,5 +1,9 @@
 //! The workflows. In one, an activity waits for another. The other one counts orders itself.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     activities::{MetricsActivities, SOLD_OUT},
     metrics::{Channel, Metrics},

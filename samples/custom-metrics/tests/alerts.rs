@@ -2,10 +2,6 @@
 //! the others.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
 
 use anyhow::{Context, bail, ensure};
 use custom_metrics::{

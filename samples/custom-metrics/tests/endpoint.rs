@@ -1,10 +1,6 @@
 //! Runs the real worker binary: its endpoint, its log, and its error when the port is in use.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
 
 use crate::promql;
 use anyhow::{Context, ensure};

@@ -1,11 +1,5 @@
 //! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the interceptor of this test must count during a replay, too"
-)]
-
 use anyhow::Context;
 use custom_metrics::{
     metrics::Metrics,

@@ -3,11 +3,6 @@
 //! Both send `Payloads` as JSON to `…/decode` and show what comes back; with `…/encode` the UI
 //! encrypts the input of what it starts.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code in here, it measures time"
-)]
-
 use axum::{
     Json, Router,
     body::Bytes,

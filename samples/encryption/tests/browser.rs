@@ -3,8 +3,6 @@
 //! It needs Chromium and Playwright for Python, in `.temporal/browser` or the system's. Where one of them is
 //! missing, it prints a line that `make test` counts as a skip, and passes.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::{Context, bail, ensure};
 use axum::http::HeaderValue;
 use encryption::{

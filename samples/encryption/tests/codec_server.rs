@@ -1,7 +1,5 @@
 //! The codec server: in this process where its answers count, as the binary where its start does.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::{Context, ensure};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use encryption::{

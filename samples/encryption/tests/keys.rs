@@ -1,7 +1,5 @@
 //! What the binaries make of keys and tokens as they come from files and variables.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::{Context, ensure};
 use axum::http::header::AUTHORIZATION;
 use http_client::http_client;

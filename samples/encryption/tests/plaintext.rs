@@ -1,11 +1,6 @@
 //! Everything that a user can put in, and where it shows: without encryption everywhere, with it
 //! nowhere. What is looked at is the history, the visibility record, and every byte on the wire.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the workflows in here use none of them"
-)]
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
 use anyhow::Context;

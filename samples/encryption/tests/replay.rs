@@ -1,7 +1,5 @@
 //! Recorded histories against today's code.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use encryption::{data_converter, workflows::Workflow};
 use payload_codec::{
     DEVELOPMENT_KEY_ID, EncryptionArgs, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY,

@@ -1,11 +1,5 @@
 //! Dropping an old key: what still needs it, and how a schedule does without.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the workflow in here uses none of them"
-)]
-
 use anyhow::{Context, ensure};
 use encryption::{
     encrypted,

@@ -1,7 +1,5 @@
 //! The real starter, on a workflow whose id is made for mischief.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::{Context, ensure};
 use std::process::Stdio;
 use testing::{TEST_TIMEOUT, address, id_of};

@@ -1,7 +1,5 @@
 //! The activity, its error type, and what Temporal is told of each error.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait in earnest")]
-
 use serde::{Deserialize, Serialize};
 use shared::Traced;
 use std::time::Duration;

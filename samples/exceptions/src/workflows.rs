@@ -1,5 +1,9 @@
 //! The workflows: one as the other SDKs have it, one that goes through all that can go wrong.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{DataActivities, ProcessingInput, Trouble};
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled};

@@ -1,5 +1,9 @@
 //! The workflow: what is to happen, in order, whatever dies on the way.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::HelloActivities;
 use shared::{Input, OrCancelled};
 use std::time::Duration;

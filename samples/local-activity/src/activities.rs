@@ -1,10 +1,5 @@
 //! Activities short enough to run inside the worker, as part of a workflow task.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an activity may look at the clock"
-)]
-
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use temporalio_macros::activities;

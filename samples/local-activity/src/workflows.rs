@@ -1,5 +1,9 @@
 //! The workflows: two local activities, the same two as regular ones, and one that is retried.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use shared::{Input, OrCancelled};
 use std::time::Duration;

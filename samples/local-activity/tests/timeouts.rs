@@ -1,11 +1,5 @@
 //! Timeouts and retries of local activities: three traps of the SDK, and how the sample avoids them.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "the activities wait"
-)]
-
 use anyhow::Context;
 use local_activity::{
     activities::ComposeGreetingInput,

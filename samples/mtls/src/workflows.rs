@@ -1,5 +1,9 @@
 //! The workflow. It is like any other, because a workflow does not depend on how its worker connects.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use shared::Input;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowResult};

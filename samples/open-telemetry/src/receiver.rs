@@ -1,8 +1,6 @@
 //! A collector for one reader: takes spans and metrics over OTLP and prints the spans as a tree.
 //! Only the binary `open-telemetry-collector` and the tests have it; your worker needs nothing of it.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use opentelemetry_proto::tonic::{
     collector::{
         metrics::v1::{

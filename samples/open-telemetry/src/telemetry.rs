@@ -1,7 +1,5 @@
 //! The plugin, where spans and metrics go, and how they get there before the process ends.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use crate::{
     baggage::WholeBaggage,
     spans::{Collector, Discreet, EndIfForgotten, Once, Reasons},

@@ -2,6 +2,10 @@
 //!
 //! Nothing in here knows of spans. The plugin makes them of what workflows do anyway.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{ChargeInput, CheckoutActivities};
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, child_id};

@@ -1,7 +1,6 @@
 //! The real binaries, with a collector that takes OTLP, and with none.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use crate::outline::outline;
 use anyhow::{Context, ensure};

@@ -1,8 +1,6 @@
 //! The workflows on a real server, through the `worker_options` that the binary uses, with spans
 //! in memory. `otlp.rs` has them cross a wire.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use crate::outline::outline;
 use anyhow::ensure;
 use open_telemetry::{

@@ -1,7 +1,5 @@
 //! The activity that runs many times side by side.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may sleep")]
-
 use std::time::Duration;
 use temporalio_macros::activities;
 use temporalio_sdk::{

@@ -1,6 +1,10 @@
 //! Three workflows: a few activities at once, many with a concurrency limit that stop at the first
 //! failure, and many that report each failure.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::GreetingActivities;
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, at_most};

@@ -1,7 +1,5 @@
 //! The activity. It polls until there is an answer, and sends heartbeats.
 
-#![allow(clippy::disallowed_methods, reason = "an activity may wait")]
-
 use http_client::{http_client, no_answer};
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,9 @@
 //! The workflow. It runs one activity, which does all the polling.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use shared::{Input, OrCancelled};
 use std::time::Duration;

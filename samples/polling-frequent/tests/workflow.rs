@@ -185,7 +185,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                 let compose = GreetingActivities::compose_greeting;
                 let started = env
                     .client
-                    .start_activity(compose, input.into(), options.build());
+                    .start_activity(compose, input, options.build());
                 assert_eq!(started.await?.result().await?, "Hello, World!");
                 assert_eq!(service.requests(), requests);
             }
@@ -220,7 +220,7 @@ async fn a_standalone_activity_can_be_cancelled() -> anyhow::Result<()> {
             let compose = GreetingActivities::compose_greeting;
             let activity = env
                 .client
-                .start_activity(compose, input.into(), options)
+                .start_activity(compose, input, options)
                 .await?;
             service.until_requests(1).await?;
             activity.cancel(Default::default()).await?;

@@ -1,5 +1,9 @@
 //! The workflow. It runs one activity, whose attempts are the polls.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
 use shared::{Inputs, OrCancelled};

@@ -229,7 +229,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                 let compose = GreetingActivities::compose_greeting;
                 let started = env
                     .client
-                    .start_activity(compose, input.into(), options.build());
+                    .start_activity(compose, input, options.build());
                 assert_eq!(started.await?.result().await?, "Hello, World!");
                 assert_eq!(service.requests(), requests);
             }

@@ -1,5 +1,9 @@
 //! The workflows. One needs a result, and its child polls for it with a timer.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{ComposeGreetingInput, GreetingActivities};
 use serde::{Deserialize, Serialize};
 use shared::{Input, Inputs, Json, OrCancelled, child_id, child_result, sleep};

@@ -1,10 +1,6 @@
 //! Kills the real worker binary between two polls.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
 
 use polled_service::PolledService;
 use polling_periodic::workflows::{GreetingWorkflow, PollGreetingWorkflow};

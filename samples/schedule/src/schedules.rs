@@ -1,8 +1,6 @@
 //! Creating a schedule and changing it. To describe, list and delete schedules the SDK's own methods
 //! are enough: `ScheduleHandle::describe`, `Client::list_schedules` and `ScheduleHandle::delete`.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::{bail, ensure};
 use std::time::{Duration, Instant};
 use temporalio_client::{

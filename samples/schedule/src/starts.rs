@@ -1,8 +1,6 @@
 //! Starting workflows on request, by triggers and backfills, and finding out which have started: the
 //! server answers before it acts.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use anyhow::ensure;
 use std::{
     ops::RangeInclusive,

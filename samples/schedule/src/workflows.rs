@@ -1,5 +1,9 @@
 //! The workflow. That a schedule starts it makes no difference to it.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::{Greeting, ScheduleActivities};
 use shared::{Input, OrCancelled};
 use std::time::Duration;

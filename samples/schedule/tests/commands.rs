@@ -1,11 +1,5 @@
 //! The commands of the real starter, each test with a schedule of its own.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::{Context, bail, ensure};
 use futures::{
     FutureExt,

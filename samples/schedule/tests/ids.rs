@@ -1,7 +1,5 @@
 //! Ids that leave no room for what the server makes of them.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use std::process::{Output, Stdio};
 use testing::{TEST_TIMEOUT, TestEnv, address, id_of};
 use tokio::{process::Command, time::timeout};

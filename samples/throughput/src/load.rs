@@ -1,7 +1,5 @@
 //! Starts many workflows, waits for their results, and records how long each took.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use crate::workflows::{Plan, Shape, ThroughputWorkflow};
 use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, future::ready, stream};

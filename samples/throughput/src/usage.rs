@@ -1,8 +1,6 @@
 //! What the worker's process costs: CPU time and memory, as the operating system counts them,
 //! whatever language the worker is written in.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use temporalio_client::{Client, NamespacedClient, grpc::WorkflowService, tonic::IntoRequest};

@@ -1,5 +1,9 @@
 //! The workflow, in the five shapes that most workflows are made of, and its child.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::activities::ThroughputActivities;
 use serde::{Deserialize, Serialize};
 use shared::{Input, OrCancelled, child_id};

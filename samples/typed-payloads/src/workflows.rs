@@ -1,5 +1,9 @@
 //! The workflow: what it receives is checked twice, from the client and from the activity.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{activities::MyActivities, models::MyModels};
 use shared::{Input, Json, OrCancelled};
 use std::time::Duration;

@@ -11,8 +11,6 @@
 //! TypeAdapter(Annotated[list[MyModel], Field(max_length=1000)]).json_schema()
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use schemars::schema_for;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Command};

@@ -1,10 +1,5 @@
 //! Recorded histories of every stage against the code of every stage, and against mutants.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "no workflow code in here but the mutants"
-)]
-
 use clap::ValueEnum;
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::workflow_replayer::{

@@ -18,7 +18,6 @@
 //! Decoding 4 MiB waits for fresh memory: with `MALLOC_TRIM_THRESHOLD_=268435456` and
 //! `MALLOC_MMAP_THRESHOLD_=67108864` it does 7600 MB/s. A server refuses more than 2 MiB anyhow.
 
-#![allow(clippy::disallowed_types, reason = "no workflow code in here")]
 #![allow(clippy::expect_used, reason = "a benchmark may panic")]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -5,12 +5,6 @@
 //! metadata included: what kind of thing is stored is nobody's business either.
 
 #![warn(missing_docs)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "no workflow code in here"
-)]
 
 mod keys;
 #[cfg(test)]

@@ -4,12 +4,6 @@
 //! Reads `FROM`, `NAME` and `DIR` from the environment, as make passes them on. A crate of its own, so
 //! that it does not wait for the SDK to be built.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "no workflow code in here"
-)]
-
 mod files;
 mod manifest;
 mod names;

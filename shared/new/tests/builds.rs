@@ -4,7 +4,6 @@
 //! linted and run. Without it all are checked, and with three of them the rest is done too.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};

@@ -1,7 +1,5 @@
 //! Every sample as a project of its own, without building it; and what is refused.
 
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
-
 use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};
 use regex::Regex;

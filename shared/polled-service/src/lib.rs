@@ -4,12 +4,6 @@
 //! then 200 with the greeting. Without a name it answers 400. `/broken` always answers 500, and every other path 404.
 
 #![warn(missing_docs)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this file contains no workflow code"
-)]
 
 use anyhow::{Context, bail};
 use axum::{

@@ -1,7 +1,6 @@
 //! The samples and the loads that their workers must bear, for `make soak` and for the tests.
 
 #![warn(missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::Context;
 use futures::TryStreamExt;

@@ -1,12 +1,6 @@
 //! `soak --minutes N`: the workers of all samples under a mixed load, while they are killed and
 //! replaced, their server is killed, and their network cut. `shared/docs/SOAK.md` says what it found.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
 use fastrand::Rng;

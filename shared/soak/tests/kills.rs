@@ -2,7 +2,6 @@
 //! come true nevertheless.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 use anyhow::{Context, ensure};
 use soak::Sample;

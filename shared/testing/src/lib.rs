@@ -5,12 +5,6 @@
 //! plain `cargo test` works too. Tests never go to `TEMPORAL_ADDRESS`.
 
 #![warn(missing_docs)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "no workflow code in here"
-)]
 
 pub mod faults;
 mod history;

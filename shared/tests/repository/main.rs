@@ -1,7 +1,6 @@
 //! The repository as its users meet it: commands of the READMEs, scripts, compose files.
 
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "no workflow code in here")]
 
 mod compose;
 mod one_build;

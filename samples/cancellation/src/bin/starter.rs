@@ -1,10 +1,5 @@
 //! Starts the workflow, waits until it works, cancels it, and checks how it ended.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a starter may sleep between two polls"
-)]
-
 use anyhow::bail;
 use cancellation::{TASK_QUEUE, workflows::CancellationWorkflow};
 use clap::Parser;

@@ -1,7 +1,5 @@
 //! Starts one of the parents, waits for its result, and shows what happens to a child that its parent leaves.
 
-#![allow(clippy::disallowed_methods, reason = "a starter may use a timeout")]
-
 use child_workflow::{
     TASK_QUEUE,
     close_policy::{ClosePolicy, LeavingParentInput, LeavingParentWorkflow},

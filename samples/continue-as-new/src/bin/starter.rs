@@ -1,10 +1,5 @@
 //! Starts the workflow, adds items while it runs, and counts its runs.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a starter may sleep between two signals"
-)]
-
 use anyhow::ensure;
 use clap::Parser;
 use continue_as_new::{

@@ -1,11 +1,5 @@
 //! Runs the codec server, which decrypts what the Web UI and the Temporal CLI show.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::{Context, anyhow, bail, ensure};
 use axum::http::HeaderValue;
 use clap::Parser;

@@ -1,7 +1,5 @@
 //! Starts one of the workflows and waits for its result; or compares two of them.
 
-#![allow(clippy::disallowed_methods, reason = "a starter may look at the clock")]
-
 use clap::Parser;
 use local_activity::{
     TASK_QUEUE,

@@ -3,11 +3,6 @@
 //! They meet the requirements of rustls: X.509 v3, names as subject alternative names, and a CA certificate
 //! that is not the server's own.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
-
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use rcgen::{

@@ -4,12 +4,6 @@
 //! The gateway exists because the development server does not support TLS. The frontend of a Temporal
 //! cluster does all this itself. Do not use the gateway in production.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
-
 use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
 use rustls::{

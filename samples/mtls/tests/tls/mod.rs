@@ -2,11 +2,6 @@
 //! how a certificate is replaced.
 
 #![cfg(unix)]
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "this file contains no workflow code"
-)]
 
 mod certs;
 mod connects;

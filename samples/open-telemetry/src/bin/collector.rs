@@ -1,11 +1,5 @@
 //! Receives traces and prints each as a tree: for a reader who has no collector at hand.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::Context;
 use clap::Parser;
 use open_telemetry::receiver::{Received, Receiver, tree};

@@ -1,11 +1,5 @@
 //! A command for each thing that one does with a schedule, and `demo` for all of them in turn.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand, builder::NonEmptyStringValueParser,

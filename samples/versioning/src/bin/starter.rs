@@ -1,11 +1,6 @@
 //! Starts the workflow, tells it that its order has been delivered, and waits for its result. Or one
 //! half of that, so that another worker can take over in the middle.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a starter may look again after a while"
-)]
-
 use clap::Parser;
 use shared::{MainResult, StarterArgs, print_result, print_started, printable};
 use std::time::Duration;

@@ -1,5 +1,9 @@
 //! Stage 1, before the change: an order is shipped, and is done when it has been delivered.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     activities::OrderActivities,
     workflows::{Order, Receipt, options},

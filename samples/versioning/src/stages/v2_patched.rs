@@ -1,5 +1,9 @@
 //! Stage 2: new orders are checked before they are shipped; those under way go on as they began.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     activities::OrderActivities,
     workflows::{FRAUD_CHECK, Order, Receipt, options},

@@ -1,6 +1,10 @@
 //! Stage 3, when no order of stage 1 is open: the old path goes. The name of the patch stays, for it
 //! is in the histories of stage 2.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     activities::OrderActivities,
     workflows::{FRAUD_CHECK, Order, Receipt, options},

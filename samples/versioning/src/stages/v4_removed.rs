@@ -1,5 +1,9 @@
 //! Stage 4, when no order of stage 2 is open: nothing tells that it was ever different.
 
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
 use crate::{
     activities::OrderActivities,
     workflows::{Order, Receipt, options},

@@ -1,12 +1,6 @@
 //! Compares the worker with workers in other languages, and with itself under each of its switches.
 //! Writes the figures and charts that the READMEs show. `make bench` runs it beside a server of its own.
 
-#![allow(
-    clippy::disallowed_macros,
-    clippy::disallowed_methods,
-    reason = "no workflow code in here"
-)]
-
 mod charts;
 mod peers;
 mod readme;
