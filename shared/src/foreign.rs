@@ -2,6 +2,7 @@
 //! that it does not know.
 
 use crate::{
+    FilledFailures,
     json::{encoding, encoding_error, unreadable},
     text::printable,
 };
@@ -29,12 +30,14 @@ use temporalio_sdk::{
     },
 };
 
-/// The data converter that [`ConnectionArgs::connect`](crate::ConnectionArgs::connect) installs: the
-/// SDK's own, which also takes results that are absent.
+/// Returns the data converter that [`ConnectionArgs::connect`](crate::ConnectionArgs::connect) installs.
+///
+/// It is the SDK's own, which also accepts absent results and fills more fields of failures: see
+/// [`AbsentAsNull`] and [`FilledFailures`].
 pub fn data_converter() -> DataConverter {
     DataConverter::new(
         PayloadConverter::default(),
-        DefaultFailureConverter::default(),
+        FilledFailures::<DefaultFailureConverter>::default(),
         AbsentAsNull(DefaultPayloadCodec),
     )
 }

@@ -333,7 +333,10 @@ pub(crate) fn shorten(message: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_types, reason = "the metadata of a payload is a HashMap")]
+#[allow(
+    clippy::disallowed_types,
+    reason = "the metadata of a payload is a HashMap"
+)]
 mod tests {
     use super::*;
     use serde::Deserialize;

@@ -234,7 +234,8 @@ async fn child_id_in_use() -> anyhow::Result<()> {
             .expect_err("failed");
         let reason = format!(
             "workflow failed: Child workflow start failed: workflow_id={id}, \
-             workflow_type=ComposeGreetingWorkflow, cause=WorkflowAlreadyExists"
+             workflow_type=ComposeGreetingWorkflow, cause=WorkflowAlreadyExists \
+             (WorkflowExecutionAlreadyStarted)"
         );
         assert_eq!(shared::describe(&error), reason);
         Ok(())

@@ -183,9 +183,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                     name: "World".to_owned(),
                 };
                 let compose = GreetingActivities::compose_greeting;
-                let started = env
-                    .client
-                    .start_activity(compose, input, options.build());
+                let started = env.client.start_activity(compose, input, options.build());
                 assert_eq!(started.await?.result().await?, "Hello, World!");
                 assert_eq!(service.requests(), requests);
             }
@@ -218,10 +216,7 @@ async fn a_standalone_activity_can_be_cancelled() -> anyhow::Result<()> {
                 name: "World".to_owned(),
             };
             let compose = GreetingActivities::compose_greeting;
-            let activity = env
-                .client
-                .start_activity(compose, input, options)
-                .await?;
+            let activity = env.client.start_activity(compose, input, options).await?;
             service.until_requests(1).await?;
             activity.cancel(Default::default()).await?;
             let ended = activity.result().await;

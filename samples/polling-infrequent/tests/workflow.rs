@@ -227,9 +227,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                     name: "World".to_owned(),
                 };
                 let compose = GreetingActivities::compose_greeting;
-                let started = env
-                    .client
-                    .start_activity(compose, input, options.build());
+                let started = env.client.start_activity(compose, input, options.build());
                 assert_eq!(started.await?.result().await?, "Hello, World!");
                 assert_eq!(service.requests(), requests);
             }

@@ -312,9 +312,7 @@ async fn standalone_activities_share_no_id() -> anyhow::Result<()> {
                     id: id.map(str::to_owned),
                 };
                 let compose = GreetingActivities::compose_greeting;
-                let started = env
-                    .client
-                    .start_activity(compose, input, options.build());
+                let started = env.client.start_activity(compose, input, options.build());
                 assert_eq!(started.await?.result().await?.0, answer);
             }
             assert_eq!(service.ids().len(), 3);

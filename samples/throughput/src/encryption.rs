@@ -1,7 +1,7 @@
 //! Encryption, which worker and starter may both be told to do: what the codec costs.
 
 use payload_codec::EncryptionArgs;
-use shared::AbsentAsNull;
+use shared::{AbsentAsNull, FilledFailures};
 use temporalio_common::data_converters::{
     DataConverter, DefaultFailureConverter, PayloadConverter,
 };
@@ -30,7 +30,7 @@ impl Encryption {
         }
         Ok(DataConverter::new(
             PayloadConverter::default(),
-            DefaultFailureConverter::default(),
+            FilledFailures::<DefaultFailureConverter>::default(),
             AbsentAsNull(self.args.codec(remote)?),
         ))
     }
