@@ -1,7 +1,7 @@
-//! The codec server: the Web UI and the Temporal CLI have no key, and ask it to decrypt for them.
+//! The codec server, which decrypts for the Web UI and the Temporal CLI, because they have no key.
 //!
-//! Both send `Payloads` as JSON to `…/decode` and show what comes back; with `…/encode` the UI
-//! encrypts the input of what it starts.
+//! Both send `Payloads` as JSON to `…/decode` and show the response. Through `…/encode`, the UI encrypts
+//! the input of the workflows that it starts.
 
 use axum::{
     Json, Router,
@@ -23,34 +23,34 @@ use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads};
 use tower_http::cors::CorsLayer;
 use tracing::{Instrument, Span, field::Empty, info_span};
 
-/// Says for which namespace a request is.
+/// Header with the namespace of a request.
 const NAMESPACE: HeaderName = HeaderName::from_static("x-namespace");
 
-/// Who may ask, for what, and for how much.
+/// Who may use the codec server, and for what.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Origins of the pages that may read the answers, each as `https://ui.example.com`.
+    /// Origins of the pages that may read responses, each as `https://ui.example.com`.
     pub origins: Vec<HeaderValue>,
-    /// The namespaces that these keys are for; none for all.
+    /// Namespaces that the keys are for. Empty means all.
     pub namespaces: Vec<String>,
-    /// What requests must bring as `Authorization: Bearer …`.
+    /// Token that requests must have in `Authorization: Bearer …`.
     pub token: Option<String>,
-    /// How many bytes a request may have.
+    /// Largest size of a request, in bytes.
     pub max_bytes: usize,
 }
 
-/// Answers `POST …/encode` and `POST …/decode`, whatever comes before: UIs and proxies put the
-/// namespace there.
+/// Returns the routes `POST …/encode` and `POST …/decode`. Any path may precede them, because UIs and
+/// proxies put the namespace there.
 pub fn router(codec: EncryptionCodec, access: Access) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(access.origins.clone())
         .allow_methods([Method::POST, Method::OPTIONS])
         .allow_headers([CONTENT_TYPE, NAMESPACE, AUTHORIZATION])
-        // For a page of a public address that asks the reader's own machine.
+        // For a page from a public address that calls the reader's own machine.
         .allow_private_network(true);
     let limit = DefaultBodyLimit::max(access.max_bytes);
-    // The last layer is the outermost: all is logged, and a refusal has CORS headers too, or the
-    // page could not tell its reader what is wrong.
+    // The last layer is the outermost: it logs every request. Refusals have CORS headers too, or the page
+    // could not show why it was refused.
     Router::new()
         .route("/{*path}", post(convert))
         .with_state(codec)
@@ -60,7 +60,7 @@ pub fn router(codec: EncryptionCodec, access: Access) -> Router {
         .layer(from_fn(log))
 }
 
-/// What is refused: the status, and why, in a line without contents.
+/// A refused request: the status, and a line that says why, without contents.
 struct Refusal(StatusCode, String);
 
 impl IntoResponse for Refusal {
@@ -107,7 +107,7 @@ async fn convert(
     })?;
     Span::current().record("bytes", body.len());
     let Payloads { payloads } = read(&body).map_err(|_| {
-        // Not in serde's own words, which quote what they do not like.
+        // Serde's own message would quote the contents.
         let reason = "the body is no `Payloads` in JSON".to_owned();
         Refusal(StatusCode::BAD_REQUEST, reason)
     })?;
@@ -118,8 +118,8 @@ async fn convert(
     }))
 }
 
-/// Reads Proto3-JSON. The SDK's own reader takes no `null` and no field that it does not know, as a
-/// newer server's may be; both are left out.
+/// Parses Proto3 JSON. The SDK's parser rejects `null` and unknown fields, which a newer server may send, so
+/// this one drops both.
 fn read(body: &[u8]) -> serde_json::Result<Payloads> {
     let mut message: Map<String, Value> = serde_json::from_slice(body)?;
     message.retain(|name, value| name == "payloads" && !value.is_null());
@@ -135,7 +135,7 @@ fn read(body: &[u8]) -> serde_json::Result<Payloads> {
     serde_json::from_value(message.into())
 }
 
-/// Lets through who has the token and asks for a namespace that there is a key for.
+/// Lets requests through that have the token and name a namespace that the keys are for.
 async fn authorize(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     match access.check(request.headers()) {
         Ok(()) => next.run(request).await,
@@ -158,8 +158,8 @@ impl Access {
     }
 }
 
-/// Whether the headers bring this token. The comparison takes as long for a wrong one as for the
-/// right one: else a token could be found byte by byte.
+/// Whether the headers have this token. The comparison takes constant time, or attackers could find the
+/// token byte by byte.
 fn brings(headers: &HeaderMap, token: &str) -> bool {
     headers
         .get(AUTHORIZATION)
@@ -174,13 +174,13 @@ fn namespace(headers: &HeaderMap) -> &str {
     value.and_then(Result::ok).unwrap_or_default()
 }
 
-/// A line for each request, without what is in it.
+/// Logs a line for each request, without its contents.
 async fn log(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let span = info_span!(
         "request",
         method = %request.method(),
-        // Without the query, which is nobody's business here.
+        // Without the query string, which may have contents.
         path = request.uri().path(),
         namespace = namespace(request.headers()),
         bytes = Empty,

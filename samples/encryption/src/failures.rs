@@ -1,5 +1,5 @@
-//! Failures: their messages and stack traces are no payloads, so a codec does not see them. Here
-//! they are made into one.
+//! Encrypting failures: messages and stack traces are not payloads, so a codec does not see them. The
+//! converter in here moves them into a payload.
 
 use serde::{Deserialize, Serialize};
 use std::mem::take;
@@ -12,27 +12,28 @@ use temporalio_common::{
     protos::temporal::api::failure::v1::Failure,
 };
 
-/// What is left for all to read; the same in every SDK.
+/// The message that everyone can read, the same in every SDK.
 const ENCODED: &str = "Encoded failure";
 
-/// What is moved into `encoded_attributes`; the same in every SDK.
+/// The contents of `encoded_attributes`, the same in every SDK.
 #[derive(Deserialize, Serialize)]
 struct Attributes {
     message: String,
     stack_trace: String,
 }
 
-/// A failure converter that hides what another one writes, so that the codec can encrypt it.
+/// A failure converter that moves the texts of another converter's failures into a payload, which the codec
+/// then encrypts.
 ///
-/// The SDK has one too, `DefaultFailureConverter::new(true)`. It loses the message of an activity's
-/// failure that a workflow passes on: it encodes that a second time, and the client reads `Encoded
-/// failure`. And it takes stack traces from nobody; this one takes them from `inner`.
+/// Use it in place of the SDK's `DefaultFailureConverter::new(true)`. That one encodes the failure of an
+/// activity a second time if a workflow passes it on, so the client reads `Encoded failure`. It also has no
+/// stack traces, whereas this one keeps those of `inner`.
 pub struct EncodedFailures<C = DefaultFailureConverter> {
     inner: C,
 }
 
 impl<C> EncodedFailures<C> {
-    /// Hides what `inner` writes.
+    /// Returns a converter that hides the texts that `inner` writes.
     pub fn new(inner: C) -> Self {
         Self { inner }
     }
@@ -63,7 +64,7 @@ impl<C: FailureConverter> FailureConverter for EncodedFailures<C> {
         payload_converter: &PayloadConverter,
         context: &SerializationContextData,
     ) -> Result<IncomingError, PayloadConversionError> {
-        // The SDK's own reads encoded attributes where there are any.
+        // The SDK's converter reads encoded attributes if there are any.
         self.inner.to_error(failure, payload_converter, context)
     }
 }
@@ -78,17 +79,16 @@ fn hide(failure: &mut Failure, context: &SerializationContext<'_>) {
         stack_trace: take(&mut failure.stack_trace),
     };
     failure.message = ENCODED.to_owned();
-    // A failure that came from elsewhere and is passed on has brought its attributes; the texts
-    // beside them may be no more than `Encoded failure` again.
+    // A failure that is passed on already has its attributes. Its message may be `Encoded failure` already.
     if failure.encoded_attributes.is_none() {
-        // Rather no message than a readable one.
+        // If this fails, no message is better than a readable one.
         failure.encoded_attributes = context.converter.to_payload(context, &attributes).ok();
     }
 }
 
-/// Moves them back, in a failure that the codec has decrypted.
+/// Moves the texts back, in a failure that the codec has decrypted.
 ///
-/// The SDK does that for results. The failure of an update it hands out as it came.
+/// The SDK does this for results, but not for the failure of an update.
 pub fn reveal(failure: &mut Failure, context: &SerializationContext<'_>) {
     let attributes = failure.encoded_attributes.take();
     if let Some(attributes) = attributes

@@ -1,4 +1,4 @@
-//! What the SDK's client sends in plain text in spite of its codec: encrypted here, or refused.
+//! Encrypts or refuses what the SDK's client sends in plain text in spite of its codec.
 
 use crate::failures::reveal;
 use futures::{
@@ -36,17 +36,16 @@ type Answer<'a, O, E> = BoxFuture<'a, Result<O, E>>;
 type Call<'a, I, O, E> = Next<'a, I, Answer<'a, O, E>>;
 type Checked = Result<(), PayloadConversionError>;
 
-/// A client interceptor that leaves no gap beside the codec.
+/// A client interceptor that closes the gaps that a codec leaves.
 ///
-/// It encrypts headers, which the worker decrypts, and the details of a termination. It refuses a
-/// start with a static summary or static details, and the closure form of a schedule's update:
-/// there is no place where they could be encrypted.
+/// It encrypts headers, which the worker decrypts, and the details of a termination. It refuses a start with
+/// a static summary or static details, and `ScheduleHandle::update`, because it cannot encrypt these.
 pub struct PlaintextGuard {
     codec: EncryptionCodec,
 }
 
 impl PlaintextGuard {
-    /// A guard that encrypts as the codec beside it does.
+    /// Returns a guard that encrypts with this codec.
     pub fn new(codec: EncryptionCodec) -> Self {
         Self { codec }
     }
@@ -79,7 +78,7 @@ fn refuse(reason: &str) -> Checked {
     Err(PayloadConversionError::EncodingError(reason.into()))
 }
 
-/// Goes on with what has been checked, or answers with why not.
+/// Makes the call if the check has passed, and returns the error otherwise.
 fn go_on<'a, I, O, E>(checked: Checked, input: I, next: Call<'a, I, O, E>) -> Answer<'a, O, E>
 where
     O: Send + 'a,
@@ -169,7 +168,7 @@ impl ClientInterceptor for PlaintextGuard {
         go_on(refuse(reason), input, next)
     }
 
-    /// The other way round: the failure of an update arrives encrypted, and the SDK leaves it so.
+    /// Decrypts the failure of an update, which the SDK leaves encrypted.
     fn poll_workflow_update<'a>(
         &'a self,
         input: PollWorkflowUpdateInput,

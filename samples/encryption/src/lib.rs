@@ -34,7 +34,8 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .build())
 }
 
-/// JSON as ever, texts of failures made into payloads, and all payloads encrypted.
+/// Returns a data converter that writes JSON, moves the texts of failures into payloads, and encrypts all
+/// payloads.
 pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
     DataConverter::new(
         PayloadConverter::default(),
@@ -43,11 +44,11 @@ pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
     )
 }
 
-/// The client, from now on encrypting. A worker that is made with it does too.
+/// Makes a client encrypt. A worker that is made with it encrypts too.
 pub fn encrypted(mut client: Client, codec: EncryptionCodec) -> Client {
     let options = client.options_mut();
     options.data_converter = data_converter(codec.clone());
-    // The last one: it encrypts the headers that others add.
+    // The last interceptor, so that it encrypts the headers that others add.
     options
         .client_interceptors
         .push(Arc::new(PlaintextGuard::new(codec)));

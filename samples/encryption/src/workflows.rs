@@ -1,4 +1,4 @@
-//! The workflow. Nothing in it knows of encryption, and that is the point.
+//! The workflow. It knows nothing about encryption, and needs to know nothing.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -8,7 +8,7 @@ use shared::Input;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowResult};
 
-/// Greets whom it is given.
+/// Greets the given name.
 #[workflow]
 #[derive(Default)]
 pub struct Workflow;

@@ -15,7 +15,7 @@ use workflows::YourSchedulesWorkflow;
 /// The queue on which the server hands out this sample's tasks.
 pub const TASK_QUEUE: &str = "schedule-task-queue";
 
-/// The schedule that the starter means, unless told otherwise.
+/// Default id of the schedule.
 pub const SCHEDULE_ID: &str = "workflow-schedule-id";
 
 /// What the worker runs, for the worker binary and the tests alike.

@@ -1,4 +1,4 @@
-//! The workflow. That a schedule starts it makes no difference to it.
+//! The workflow. It makes no difference to it that a schedule starts it.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -10,7 +10,7 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// Greets what the schedule gives it.
+/// Greets the name in the schedule's argument.
 #[workflow]
 #[derive(Default)]
 pub struct YourSchedulesWorkflow;
@@ -27,7 +27,7 @@ impl YourSchedulesWorkflow {
             greeting: "Hello".to_owned(),
             name: name.decode(ctx)?,
         };
-        // The SDK's schedules cannot limit the time of what they start: what must end limits itself.
+        // The SDK's schedules set no timeout for their workflows, so the workflow limits its own time.
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));
         ctx.execute_activity(ScheduleActivities::your_activity, greeting, options)
             .await

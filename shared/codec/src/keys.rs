@@ -1,4 +1,4 @@
-//! Keys: from a file, from the environment, or the published one.
+//! Keys from a file or from the environment, or the published development key.
 
 use super::EncryptionCodec;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -11,10 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The key that every sample of every SDK uses, and that everybody knows.
+/// The development key. Temporal's samples publish it, so everybody knows it.
 pub const PUBLISHED_DEVELOPMENT_KEY: &[u8; 32] = b"test-key-test-key-test-key-test!";
 
-/// The id that goes with it.
+/// Id of the development key, as in Temporal's Python and TypeScript samples.
 pub const DEVELOPMENT_KEY_ID: &str = "test-key-id";
 
 const KEY: &str = "TEMPORAL_ENCRYPTION_KEY";
@@ -32,7 +32,7 @@ const FILE: &str = "TEMPORAL_ENCRYPTION_KEY_FILE";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Encryption")]
 pub struct EncryptionArgs {
-    /// Keys, a line `id base64` each, the first for what is written [env: TEMPORAL_ENCRYPTION_KEY_FILE] [default: the published development key]
+    /// File with a line `id base64` for each key; the first one encrypts [env: TEMPORAL_ENCRYPTION_KEY_FILE] [default: the published development key]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
@@ -40,7 +40,7 @@ pub struct EncryptionArgs {
     #[arg(long)]
     pub insecure_development_key: bool,
 
-    /// Compress what has this many bytes or more, if it gets smaller [default: nothing]
+    /// Compress payloads of this many bytes or more, if that makes them smaller [default: none]
     #[arg(long, value_name = "BYTES")]
     pub compress_from: Option<usize>,
 }
@@ -114,7 +114,7 @@ impl EncryptionArgs {
     }
 }
 
-/// Keys by their ids: one that encrypts, and those that decrypt.
+/// Keys by their ids: the current one encrypts, and all of them decrypt.
 #[derive(Debug)]
 pub struct KeyRing {
     current: Key,
@@ -130,7 +130,7 @@ struct Key {
 }
 
 impl KeyRing {
-    /// A ring with one key of 32 bytes, which encrypts and decrypts.
+    /// Returns a ring with one key of 32 bytes, which encrypts and decrypts.
     ///
     /// # Errors
     /// If the key has another length, if the id is empty, or if the id holds anything other than
@@ -155,7 +155,7 @@ impl KeyRing {
         Ok(self)
     }
 
-    /// The id of the key that encrypts.
+    /// Returns the id of the key that encrypts.
     pub fn current_id(&self) -> &str {
         &self.current.id
     }
@@ -227,7 +227,7 @@ fn read(file: &Path) -> anyhow::Result<KeyRing> {
     ring.context("holds no key")
 }
 
-/// A key that others may read is not a secret. Asked of the file that is open, not of its name.
+/// Refuses a file that others may read. Checks the open file, because its name may lead to another one.
 #[cfg(unix)]
 fn refuse_others(file: &File) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;

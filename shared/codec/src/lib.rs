@@ -1,8 +1,8 @@
-//! The payload codec: AES-256-GCM, the same on the wire as in the samples of the other SDKs.
+//! A payload codec that encrypts with AES-256-GCM, in the format of Temporal's Python and TypeScript samples.
 //!
-//! An encrypted [`Payload`] has `encoding: binary/encrypted` and `encryption-key-id` as its metadata.
-//! Its data is a nonce of 12 random bytes, then ciphertext and tag of the payload as it was, its own
-//! metadata included: what kind of thing is stored is nobody's business either.
+//! An encrypted [`Payload`] has the metadata `encoding: binary/encrypted` and `encryption-key-id`. Its data
+//! is a nonce of 12 random bytes, the ciphertext, and the tag. The plaintext is the original payload as a
+//! serialized protobuf message, with its metadata, so the server cannot see what kind of value is stored.
 
 #![warn(missing_docs)]
 
@@ -30,21 +30,20 @@ use temporalio_common::{
 /// `encoding` of an encrypted payload.
 pub const ENCRYPTED: &str = "binary/encrypted";
 
-/// `encoding` of a compressed payload. It is met inside an encrypted one alone, and is ours: a
-/// reader of another language decrypts it and then does not know what it is.
+/// `encoding` of a compressed payload, which occurs only inside an encrypted one. Codecs in other languages
+/// do not know it.
 pub const COMPRESSED: &str = "binary/zstd";
 
 /// Metadata key that says which key encrypted a payload.
 pub const KEY_ID: &str = "encryption-key-id";
 
-/// What a compressed payload may grow to, and what is compressed at all: 16 times what a server
-/// takes of one that is not compressed.
+/// The largest payload that is compressed or decompressed: 16 times the server's limit for a payload.
 const MAX_DECOMPRESSED: usize = 32 << 20;
 
 const ENCODING: &str = "encoding";
 
-/// Why a payload could not be encrypted or decrypted. Fit for logs and HTTP answers: it names keys,
-/// and quotes neither data nor key material.
+/// Why a payload could not be encrypted or decrypted. Safe for logs and HTTP responses: it names keys, and
+/// quotes neither data nor key material.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -90,9 +89,9 @@ impl From<CodecError> for PayloadConversionError {
     }
 }
 
-/// Encrypts with the first key of a [`KeyRing`], decrypts with the one that a payload names.
+/// Encrypts with the current key of a [`KeyRing`], and decrypts with the key that a payload names.
 ///
-/// Cheap to clone. The same on both sides: a worker takes it from its client.
+/// Cheap to clone. Clients and workers need the same one; a worker takes it from its client.
 #[derive(Clone, Debug)]
 pub struct EncryptionCodec {
     keys: Arc<KeyRing>,
@@ -101,7 +100,7 @@ pub struct EncryptionCodec {
 }
 
 impl EncryptionCodec {
-    /// A codec that does not compress.
+    /// Returns a codec that does not compress.
     pub fn new(keys: KeyRing) -> Self {
         Self {
             keys: Arc::new(keys),
@@ -110,15 +109,15 @@ impl EncryptionCodec {
         }
     }
 
-    /// Compresses payloads of this many bytes or more, metadata included, if that makes them
-    /// smaller. Reading needs no setting.
+    /// Compresses payloads of at least this many bytes, metadata included, if that makes them smaller.
+    /// Decompressing needs no setting.
     #[must_use]
     pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
         self.compress_from = bytes;
         self
     }
 
-    /// Encrypts one payload, whatever it is: one that is encrypted already, too.
+    /// Encrypts one payload, even one that is encrypted already.
     ///
     /// # Errors
     /// [`CodecError::TooLarge`] and [`CodecError::NoRandomness`].
@@ -129,8 +128,8 @@ impl EncryptionCodec {
         }
     }
 
-    /// Decrypts one payload. One with an `encoding` other than [`ENCRYPTED`] passes untouched: not
-    /// every client encrypts.
+    /// Decrypts one payload. Returns a payload with an `encoding` other than [`ENCRYPTED`] unchanged,
+    /// because not every client encrypts.
     ///
     /// # Errors
     /// Whatever does not decrypt to exactly what was encrypted.
@@ -159,10 +158,10 @@ impl EncryptionCodec {
         Ok(true)
     }
 
-    /// The compressed payload, if it should be.
+    /// Returns the compressed payload, or `None` if it is to stay as it is.
     fn compress(&self, payload: &Payload) -> Result<Option<Payload>, CodecError> {
         let length = payload.encoded_len();
-        // A payload that looks like one of ours must be wrapped, or it would be unwrapped in vain.
+        // A payload that looks like one of ours must be wrapped, or decrypting would unwrap it by mistake.
         let must = has_encoding(payload, COMPRESSED);
         let may = self.compress_from.is_some_and(|from| length >= from);
         if length > MAX_DECOMPRESSED || !(must || may) {
@@ -183,8 +182,7 @@ impl EncryptionCodec {
         self.random
             .fill(&mut nonce)
             .map_err(|_| CodecError::NoRandomness)?;
-        // The one allocation and the one copy: the payload is written behind the nonce and
-        // encrypted where it lies.
+        // One allocation and one copy: the payload is serialized after the nonce and encrypted in place.
         let mut data = Vec::with_capacity(NONCE_LEN + payload.encoded_len() + MAX_TAG_LEN);
         data.extend_from_slice(&nonce);
         payload
@@ -213,7 +211,7 @@ impl EncryptionCodec {
             Some((nonce, sealed)) if sealed.len() >= MAX_TAG_LEN => (*nonce, sealed),
             _ => return Err(CodecError::Truncated(length)),
         };
-        // Where it lies, and checked before a byte of it is used.
+        // In place. The tag is checked before any byte is used.
         let length = key
             .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::empty(), sealed)
             .map_err(|_| CodecError::Refused { id: printable(id) })?
@@ -229,7 +227,7 @@ pub fn key_id(payload: &Payload) -> Option<String> {
     has_encoding(payload, ENCRYPTED).then(|| printable(id.unwrap_or_default()))
 }
 
-/// The payload in these bytes. Of `Bytes` prost copies the data once, of a slice twice.
+/// Deserializes a payload. Prost copies the data once from `Bytes`, and twice from a slice.
 fn decode(bytes: Bytes) -> Option<Payload> {
     Payload::decode(bytes).ok()
 }
@@ -270,7 +268,7 @@ fn with_metadata<const N: usize>(metadata: [(&str, &str); N], data: Vec<u8>) -> 
     }
 }
 
-/// An id as the error tells it. It came with a payload, so it may be anything, of any length.
+/// An id, safe to print. It came with a payload, so it may be any bytes, of any length.
 fn printable(id: &[u8]) -> String {
     let id = String::from_utf8_lossy(id);
     id.chars().take(64).flat_map(char::escape_debug).collect()

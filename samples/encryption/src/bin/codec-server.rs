@@ -10,20 +10,20 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use temporalio_client::Url;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 
-/// Where the token may be instead of in a file. There is no flag: flags show in the process list.
+/// Variable with the token. The token has no flag, because flags show in the process list.
 const TOKEN: &str = "CODEC_SERVER_TOKEN";
 
-/// How long requests may take when the server is to end.
+/// How long running requests may take once the server has been told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Encrypts and decrypts payloads for the Web UI and the Temporal CLI, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 is any free one. Others than this machine are served with a token only
+    /// Address to listen at; port 0 means any free one. Beyond this machine a token is required
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
 
-    /// Origin whose pages may read the answers, in place of these; may be repeated
+    /// Origin whose pages may read responses, in place of the default ones; may be repeated
     #[arg(
         long,
         value_name = "ORIGIN",
@@ -41,11 +41,11 @@ struct Args {
     #[arg(long, value_name = "NAME")]
     namespace: Vec<String>,
 
-    /// File with the token that requests must bring [env: CODEC_SERVER_TOKEN, the token itself]
+    /// File with the token that requests must have [env: CODEC_SERVER_TOKEN, the token itself]
     #[arg(long, value_name = "FILE")]
     auth_token_file: Option<PathBuf>,
 
-    /// How many bytes a request may have
+    /// Largest size of a request
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20)]
     max_bytes: usize,
 
@@ -85,7 +85,7 @@ async fn main() -> MainResult {
     let (stop, stopped) = oneshot::channel::<()>();
     println!("http://{}", listener.local_addr()?);
     let server = axum::serve(listener, router).with_graceful_shutdown(async {
-        // An error means that the sender is gone, which is the sign.
+        // An error means that the sender was dropped, which is the signal to stop.
         let _ = stopped.await;
     });
     let mut serving = tokio::spawn(server.into_future());
@@ -100,8 +100,8 @@ async fn main() -> MainResult {
     }
 }
 
-/// The origin of a URL, as browsers write it. `*` is none: any page that the reader has open could
-/// have its secrets decrypted.
+/// Returns the origin of a URL, as browsers write it. Refuses `*`: any page that the reader has open could
+/// then decrypt payloads.
 fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     let origin = Url::parse(text).ok().map(|url| url.origin());
     let origin = origin.filter(|origin| origin.is_tuple());
@@ -122,7 +122,7 @@ fn remote(listen: SocketAddr, origins: &[HeaderValue]) -> Option<String> {
 }
 
 fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Option<String>> {
-    // Compose files and CI pass empty ones.
+    // Compose files and CI pass empty variables.
     let variable = variable.filter(|value| !value.is_empty());
     let text = match (file, variable) {
         (None, None) => return Ok(None),
@@ -134,12 +134,12 @@ fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Op
             .with_context(|| format!("cannot read {} (--auth-token-file)", file.display()))?,
     };
     let token = trimmed(&text);
-    // Or `Bearer ` would do.
+    // Otherwise `Bearer ` would be enough.
     ensure!(
         !token.is_empty(),
         "the token of {TOKEN} or --auth-token-file is empty"
     );
-    // No request can bring such a token, as with a file of two lines.
+    // No request can have such a token, which may come from a file with two lines.
     ensure!(
         HeaderValue::from_str(token).is_ok(),
         "the token of {TOKEN} or --auth-token-file has a control character in it"

@@ -1,5 +1,5 @@
-//! For dropping an old key: counts the payloads that still need it, and gives a schedule's payloads the
-//! new one.
+//! Prepares for dropping an old key: counts the payloads that still need it, and encrypts those of schedules
+//! with the new one.
 
 use clap::{Parser, Subcommand};
 use encryption::rotation::{keys_of_schedules, keys_of_workflows, reencrypt_schedule};
@@ -7,7 +7,7 @@ use payload_codec::EncryptionArgs;
 use serde_json::json;
 use shared::{ConnectionArgs, MainResult, end_on_signals, init_logs, print_result};
 
-/// Finds the payloads that an old key is still needed for, and encrypts those of schedules anew.
+/// Counts the payloads that need each key, and encrypts those of schedules with the current key.
 #[derive(Parser)]
 struct Args {
     #[command(subcommand)]
@@ -18,7 +18,7 @@ struct Args {
 enum Command {
     /// Count the encrypted payloads of workflows and schedules by their keys
     InUse {
-        /// Of these workflows alone, as `temporal workflow list --query` takes it
+        /// Only in these workflows; a list filter, as for `temporal workflow list --query`
         #[arg(long, value_name = "FILTER", default_value = "")]
         query: String,
 
@@ -27,7 +27,7 @@ enum Command {
     },
     /// Encrypt a schedule's payloads with the current key
     Reencrypt {
-        /// Which schedule
+        /// Id of the schedule
         #[arg(long, value_name = "ID")]
         schedule_id: String,
 

@@ -20,17 +20,17 @@ use temporalio_common::{
     },
 };
 
-/// Where the codec server is, unless it is told otherwise.
+/// Default address of the codec server.
 const CODEC_SERVER: &str = "http://127.0.0.1:8081";
 
 /// Starts `Workflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "Temporal")]
     name: String,
 
-    /// Start nothing, and read the workflow of this id instead
+    /// Read the workflow with this id, and start none
     #[arg(long, value_name = "ID", conflicts_with_all = ["name", "workflow_id"])]
     read: Option<String>,
 
@@ -47,7 +47,7 @@ async fn main() -> MainResult {
     let starter = args.starter;
     end_on_signals()?;
     init_logs()?;
-    // Before connecting: a mistake in the keys is worth no connection, and no wait for one.
+    // Before connecting, so that a mistake in the keys shows without waiting for a connection.
     let remote = starter.connection.remote_address()?;
     let codec = args.encryption.codec(remote.as_deref())?;
     let client = encrypted(starter.connection.connect().await?, codec.clone());
@@ -75,9 +75,9 @@ async fn main() -> MainResult {
     Ok(print_result(&result)?)
 }
 
-/// Prints what the server stores, as it comes, until the workflow ends.
+/// Prints what the server stores, until the workflow ends.
 ///
-/// It does not wait on a worker that cannot decrypt: the server would have it try for ever.
+/// It does not wait for a worker that cannot decrypt, because the server retries that task forever.
 async fn print_stored<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     codec: &EncryptionCodec,
@@ -132,7 +132,7 @@ fn text(payload: &Payload, name: &str) -> String {
     printable(&String::from_utf8_lossy(value.unwrap_or_default()))
 }
 
-/// The text as one word of a shell command, whatever it contains.
+/// Quotes any text as a single word of a shell command.
 fn shell_word(text: &str) -> String {
     let text = printable(text);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);

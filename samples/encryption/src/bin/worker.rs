@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow, on ciphertext that it alone can read.
+//! Polls the task queue and runs the workflow. Of the server and the worker, only the worker has the key.
 
 use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, worker_options};
