@@ -451,13 +451,20 @@ impl LoadTest {
     /// If all workflows have ended, or if the server does not answer.
     pub async fn freeze_at_work(&self, worker: &WorkerProcess) -> anyhow::Result<()> {
         let identity = worker.identity()?;
-        signal(&worker.child, "STOP").await?;
         // Not `eventually`: with an async closure the compiler no longer sees that this is `Send`.
         let at_work = async {
-            while !self.is_at_work(&identity).await? {
-                sleep(Duration::from_millis(20)).await;
+            loop {
+                signal(&worker.child, "STOP").await?;
+                for _ in 0..10 {
+                    if self.is_at_work(&identity).await? {
+                        return Ok(());
+                    }
+                    sleep(Duration::from_millis(20)).await;
+                }
+                // Frozen between two polls, it would never be given a task.
+                signal(&worker.child, "CONT").await?;
+                sleep(Duration::from_millis(10)).await;
             }
-            Ok(())
         };
         within("a task of the frozen worker", at_work).await
     }
