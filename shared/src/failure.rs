@@ -5,9 +5,6 @@ use std::{error::Error, fmt};
 use temporalio_client::{errors::WorkflowGetResultError, tonic};
 use temporalio_common::{data_converters::PayloadConversionError, error::IncomingError};
 
-/// What the SDK says about a payload that it cannot decode, without a word about the payload.
-const WRONG_ENCODING: &str = "Wrong encoding";
-
 /// What `main` returns. On an error Rust prints `Error: ` and the line that [`describe`] makes,
 /// and exits with status 1.
 pub type MainResult = Result<(), MainError>;
@@ -54,7 +51,7 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
         if let Some(PayloadConversionError::WrongEncoding) = error.downcast_ref()
             && let Some(last) = parts.last_mut()
         {
-            *last = last.replace(WRONG_ENCODING, &foreign::wrong_encoding());
+            *last = last.replace(foreign::WRONG_ENCODING, &foreign::wrong_encoding());
         }
         next = error.source();
     }

@@ -1,5 +1,6 @@
 //! Fields of failures that the SDK leaves empty, although other SDKs fill them.
 
+use crate::foreign::WRONG_ENCODING;
 use temporalio_common::{
     data_converters::{
         DefaultFailureConverter, FailureConverter, PayloadConversionError, PayloadConverter,
@@ -19,7 +20,7 @@ pub const FAILURE_SOURCE: &str = "RustSDK";
 pub const CHILD_ID_TAKEN: &str = "WorkflowExecutionAlreadyStarted";
 
 /// A failure converter that fills what SDK 1.1.1 leaves empty: the [`FAILURE_SOURCE`] of a failure and of its causes,
-/// and the type [`CHILD_ID_TAKEN`].
+/// and the type [`CHILD_ID_TAKEN`]. It also says more than `Wrong encoding` if an activity cannot read its arguments.
 #[derive(Default)]
 pub struct FilledFailures<C = DefaultFailureConverter>(
     /// Converter that makes the failures.
@@ -52,6 +53,12 @@ impl<C: FailureConverter> FailureConverter for FilledFailures<C> {
             && let Some(FailureInfo::ApplicationFailureInfo(info)) = &mut failure.failure_info
         {
             info.r#type = CHILD_ID_TAKEN.to_owned();
+        }
+        if failure.message == WRONG_ENCODING {
+            failure.message =
+                "the arguments cannot be read: their number is wrong, or the encoding of \
+                               one (if it is binary/encrypted, start the worker with the key)"
+                    .to_owned();
         }
         let mut next = Some(&mut failure);
         while let Some(failure) = next {

@@ -7,11 +7,7 @@ use crate::{
     text::printable,
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    sync::{Mutex, PoisonError},
-};
+use std::{cell::RefCell, rc::Rc};
 use temporalio_common::{
     data_converters::{
         DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadCodec,
@@ -29,6 +25,9 @@ use temporalio_sdk::{
         WorkflowNext, WorkflowOutboundValue,
     },
 };
+
+/// What the SDK says about payloads that it cannot decode, without a word about the payloads.
+pub(crate) const WRONG_ENCODING: &str = "Wrong encoding";
 
 /// Returns the data converter that [`ConnectionArgs::connect`](crate::ConnectionArgs::connect) installs.
 ///
@@ -84,6 +83,7 @@ impl<C: PayloadCodec> PayloadCodec for AbsentAsNull<C> {
         let decoding = self.0.decode(context, payloads);
         async move {
             let mut payloads = decoding.await?;
+            UNREAD.take();
             for payload in &mut payloads {
                 match encoding(payload).as_deref() {
                     None => {
@@ -91,10 +91,7 @@ impl<C: PayloadCodec> PayloadCodec for AbsentAsNull<C> {
                         payload.metadata.extend([null]);
                     }
                     Some("binary/null" | "json/plain") => {}
-                    Some(other) => {
-                        let mut last = UNREAD.lock().unwrap_or_else(PoisonError::into_inner);
-                        *last = Some(other.to_owned());
-                    }
+                    Some(other) => UNREAD.set(other.to_owned()),
                 }
             }
             Ok(payloads)
@@ -103,16 +100,19 @@ impl<C: PayloadCodec> PayloadCodec for AbsentAsNull<C> {
     }
 }
 
-/// The encoding of the last payload that was neither JSON nor null: the SDK's `Wrong encoding` does not
-/// name it.
-static UNREAD: Mutex<Option<String>> = Mutex::new(None);
+thread_local! {
+    /// The encoding of the last payload on this thread that was neither JSON nor null. The SDK decodes a
+    /// payload right after the codec, and its error does not name the encoding.
+    static UNREAD: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// What a starter prints in place of the SDK's `Wrong encoding`.
 pub(crate) fn wrong_encoding() -> String {
-    let last = UNREAD.lock().unwrap_or_else(PoisonError::into_inner);
-    match last.as_deref() {
-        Some(encoding) => unreadable(encoding),
-        None => "another number of payloads than one was sent".to_owned(),
+    match UNREAD.take() {
+        encoding if encoding.is_empty() => {
+            "there is no payload, or its encoding cannot be read here".to_owned()
+        }
+        encoding => unreadable(&encoding),
     }
 }
 

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use shared::{AbsentResults, Input, Inputs, Json, OrCancelled, describe};
 use std::{collections::HashMap, time::Duration};
 use temporalio_client::{
-    Client, NamespacedClient, UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow,
-    WorkflowHandle, grpc::WorkflowService, tonic::IntoRequest,
+    ActivityDescribeOptions, ActivityStartOptions, Client, NamespacedClient, UntypedQuery,
+    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowHandle, grpc::WorkflowService,
+    tonic::IntoRequest,
 };
 use temporalio_common::{
-    UntypedActivity,
+    ActivityCloseTimeouts, UntypedActivity,
     data_converters::RawValue,
     protos::temporal::api::{
         command::v1::{Command, CompleteWorkflowExecutionCommandAttributes, command::Attributes},
@@ -183,6 +184,11 @@ pub struct Activities;
 
 #[activities]
 impl Activities {
+    #[activity(name = "takes_text")]
+    pub async fn takes_text(_ctx: ActivityContext, text: String) -> Result<String, ActivityError> {
+        Ok(text)
+    }
+
     #[activity(name = "takes_nothing")]
     pub async fn takes_nothing(
         _ctx: ActivityContext,
@@ -474,6 +480,51 @@ async fn arguments_where_none_is_taken() -> anyhow::Result<()> {
             assert_eq!(passed.payloads[0].data, b"\"done\"");
         }
         handle.get_result(Default::default()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// An activity that a client starts without a workflow: it ignores what it does not take. Arguments that
+/// do not decode are retried, as the SDK does it, and the last failure says why.
+#[tokio::test]
+async fn standalone_activities() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let start = async |activity: &str, arguments: &[Value]| {
+            let limit = ActivityCloseTimeouts::ScheduleToClose(Duration::from_secs(60));
+            let id = env.start_options().workflow_id;
+            let options = ActivityStartOptions::new(&env.task_queue, id, limit).build();
+            let (activity, arguments) = (UntypedActivity::new(activity), raw_json(arguments));
+            env.client
+                .start_activity(activity, arguments, options)
+                .await
+        };
+        let handle = start("takes_nothing", &[json!("surprise")]).await?;
+        let done: RawValue = handle.result().await?;
+        assert_eq!(done.payloads[0].data, b"\"done\"");
+        for (arguments, reason) in [
+            (
+                vec![json!(1)],
+                "Encoding error: invalid type: integer `1`, expected a string",
+            ),
+            (
+                vec![json!("a"), json!("b")],
+                "the arguments cannot be read: their number is wrong, or the encoding of one \
+                 (if it is binary/encrypted, start the worker with the key)",
+            ),
+        ] {
+            let handle = start("takes_text", &arguments).await?;
+            loop {
+                let options = ActivityDescribeOptions::builder().include_last_failure(true);
+                let described = handle.describe(options.build()).await?;
+                if let Some(failure) = &described.raw_info().last_failure {
+                    assert_eq!(failure.message, reason);
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            handle.terminate(Default::default()).await?;
+        }
         Ok(())
     })
     .await

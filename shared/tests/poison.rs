@@ -107,13 +107,13 @@ async fn what_does_not_decode() -> anyhow::Result<()> {
             (payload("json/plain", ""), "EOF"),
             (
                 payload("json/strange", "\"Ada\""),
-                "an encoding that does not fit",
+                "the payload's encoding is json/strange",
             ),
             (
                 payload("binary/plain", b"Ada"),
-                "an encoding that does not fit",
+                "send JSON instead of bytes",
             ),
-            (Payload::default(), "an encoding that does not fit"),
+            (Payload::default(), "invalid type: null"),
         ];
         let mut poisoned = Vec::new();
         for (payload, reason) in cases {

@@ -183,18 +183,3 @@ async fn heartbeat_details_that_do_not_decode() -> anyhow::Result<()> {
     })
     .await
 }
-
-/// An argument where none belongs fails the workflow at once.
-#[tokio::test]
-async fn refuses_bad_input() -> anyhow::Result<()> {
-    with_worker(worker_options, async |env| {
-        let argument = [json!("surprise")];
-        let handle = env
-            .start_json::<CancellationWorkflow>("CancellationWorkflow", &argument)
-            .await?;
-        let reason = "invalid type: string \"surprise\", expected unit";
-        assert_eq!(bad_input(&handle).await?, reason);
-        Ok(())
-    })
-    .await
-}

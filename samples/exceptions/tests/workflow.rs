@@ -210,12 +210,12 @@ async fn an_activity_may_panic() -> anyhow::Result<()> {
     .await
 }
 
-/// As much data as an activity accepts: an error that quotes all of it is shortened, and is retried
+/// As much data as a workflow accepts: an error that quotes all of it is shortened, and is retried
 /// like any other. One byte more fails the workflow before the activity is tried.
 #[tokio::test]
 async fn errors_about_long_data() -> anyhow::Result<()> {
     with_worker(async |env| {
-        let beside = r#"{"data":"","should_fail":true,"trouble":"rejects"}"#.len();
+        let beside = r#"{"data":"","trouble":"rejects"}"#.len();
         let start = |trouble: &str, bytes: usize| {
             let input = [json!({"data": "x".repeat(bytes - beside), "trouble": trouble})];
             let env = env.clone();
@@ -249,7 +249,7 @@ async fn errors_about_long_data() -> anyhow::Result<()> {
         };
         assert_eq!(
             cause.to_string(),
-            "TooLarge: the input has 1572865 bytes, more than the limit of 1572864"
+            "BadInput: bad input: 1572865 bytes, more than the limit of 1572864"
         );
         Ok(())
     })

@@ -59,15 +59,15 @@ async fn greets_within_one_workflow_task() -> anyhow::Result<()> {
     .await
 }
 
-/// A name that leaves no room for what the activity's input has beside it fails the workflow. One byte
-/// less is greeted, by local and by regular activities.
+/// A name of as many bytes as an input may have is greeted, by local and by regular activities. One byte
+/// more fails the workflow.
 #[tokio::test]
 async fn limits_long_names() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        let beside = r#"{"greeting":"Hello","name":""}"#.len();
+        let quotes = "\"\"".len();
         for kind in ["LocalActivityWorkflow", "RegularActivityWorkflow"] {
             for size in [MAX_INPUT, MAX_INPUT + 1] {
-                let name = json!("x".repeat(size - beside));
+                let name = json!("x".repeat(size - quotes));
                 let handle = env
                     .start_json::<LocalActivityWorkflow>(kind, &[name])
                     .await?;
@@ -76,8 +76,8 @@ async fn limits_long_names() -> anyhow::Result<()> {
                     Err(error) => assert_eq!(
                         (describe(&error), size),
                         (
-                            "workflow failed: the input has 1572865 bytes, more than the limit of \
-                             1572864 (TooLarge)"
+                            "workflow failed: bad input: 1572865 bytes, more than the limit of \
+                             1572864 (BadInput)"
                                 .to_owned(),
                             MAX_INPUT + 1
                         ),

@@ -102,6 +102,7 @@ async fn the_second_argument_is_the_interval() -> anyhow::Result<()> {
             let with = |seconds: u32| json!({"poll_interval_seconds": seconds});
             let cases = [
                 (vec![json!("World")], 60),
+                (vec![json!("World"), json!(null)], 60),
                 (vec![json!("World"), with(7)], 7),
                 (vec![json!("World"), with(1_000_000_000)], 1_000_000_000),
             ];
@@ -248,11 +249,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         async |env| {
             let world = || json!("World");
             let cases = [
-                (vec![], "takes one or two arguments, got 0"),
-                (
-                    vec![world(), world(), world()],
-                    "takes one or two arguments, got 3",
-                ),
+                (vec![], "argument 1: the argument is missing"),
                 (
                     vec![json!(null)],
                     "argument 1: invalid type: null, expected a string",
@@ -260,10 +257,6 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
                 (
                     vec![json!(["World"])],
                     "argument 1: invalid type: sequence, expected a string",
-                ),
-                (
-                    vec![world(), json!(null)],
-                    "argument 2: invalid type: null, expected struct PollOptions",
                 ),
                 (
                     vec![world(), json!({})],

@@ -11,6 +11,7 @@
 //! TypeAdapter(Annotated[list[MyModel], Field(max_length=1000)]).json_schema()
 //! ```
 
+use regex::Regex;
 use schemars::schema_for;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Command};
@@ -41,8 +42,8 @@ fn json_is_pydantics() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What others write is read too: `null`, an unknown field, a number for a decimal, an exponent,
-/// more digits than there are. It is written in our own way.
+/// What others write is read too: `null`, an unknown field, a number for a decimal, an exponent. It is
+/// written in our own way.
 #[test]
 fn reads_more_than_it_writes() -> anyhow::Result<()> {
     let with = |later: Value| -> anyhow::Result<Value> {
@@ -64,14 +65,60 @@ fn reads_more_than_it_writes() -> anyhow::Result<()> {
     assert_eq!(with(json!({"colour": "green"}))?, json!({}));
     assert_eq!(with(json!({"fee": 19.99}))?, json!({"fee": "19.99"}));
     assert_eq!(with(json!({"fee": "1E+3"}))?, json!({"fee": "1000"}));
-    assert_eq!(
-        with(json!({"fee": "0.1234567890123456789012345678901"}))?,
-        json!({"fee": "0.1234567890123456789012345679"})
-    );
+    assert_eq!(with(json!({"fee": 1e3}))?, json!({"fee": "1000.0"}));
     assert_eq!(
         with(json!({"lease": "PT90M"}))?,
         json!({"lease": "PT1H30M"})
     );
+    Ok(())
+}
+
+/// A fee is read exactly if the schema's pattern allows it, and refused otherwise. It is also refused if it
+/// has more digits than a `Decimal`, which would round it.
+#[test]
+fn fees_fit_the_schema() -> anyhow::Result<()> {
+    let schema = serde_json::to_value(schema_for!(MyModels))?;
+    let pattern = &schema["$defs"]["MyModel"]["properties"]["fee"]["pattern"];
+    let pattern = Regex::new(pattern.as_str().unwrap_or_default())?;
+    let read = |fee: &str| -> Result<Value, String> {
+        let model =
+            json!([{"some_ip": "127.0.0.1", "some_date": "2000-01-02T03:04:05", "fee": fee}]);
+        let models: Result<MyModels, _> = serde_json::from_value(model);
+        let models = models.map_err(|error| error.to_string())?;
+        serde_json::to_value(models)
+            .map(|models| models[0]["fee"].clone())
+            .map_err(|error| error.to_string())
+    };
+    for (fee, exact) in [
+        ("12.50", "12.50"),
+        ("+5", "5"),
+        ("007", "7"),
+        ("1E+3", "1000"),
+        ("1.5e-3", "0.0015"),
+        ("12345678901234567.89", "12345678901234567.89"),
+        (
+            "0.1234567890123456789012345678",
+            "0.1234567890123456789012345678",
+        ),
+    ] {
+        assert!(pattern.is_match(fee), "{fee}");
+        assert_eq!(read(fee), Ok(json!(exact)));
+    }
+    for fee in [
+        "", "-", "1_000", ".5", "5.", "1e", "1e1.5", "NaN", "1,5", "0x1", " 1",
+    ] {
+        assert!(!pattern.is_match(fee), "{fee}");
+        assert_eq!(read(fee), Err(format!("{fee} is not like 12.50")));
+    }
+    for fee in [
+        "0.12345678901234567890123456789",
+        "79228162514264337593543950336",
+        "1e29",
+    ] {
+        assert!(pattern.is_match(fee), "{fee}");
+        let reason = format!("{fee} is out of range: ");
+        assert!(read(fee).is_err_and(|error| error.starts_with(&reason)));
+    }
     Ok(())
 }
 
