@@ -13,9 +13,7 @@ use temporalio_sdk::{
     ApplicationFailure, WorkerOptions,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{
-    TestEnv, activity_types, bad_input, event_types, operate, until_pending, with_worker,
-};
+use testing::{TestEnv, activity_types, event_types, operate, until_pending, with_worker};
 use tokio::sync::Notify;
 
 const WORK: &str = "never_complete_activity";
