@@ -144,8 +144,8 @@ async fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends SIGTERM to the worker that runs the workflow's only activity, which takes longer than the
-/// worker's grace period, and returns the other worker once it runs the next attempt.
+/// Sends SIGTERM to the worker that runs the workflow's only activity, which heartbeats and takes longer
+/// than the worker's grace period, and returns the other worker once it runs the next attempt.
 ///
 /// # Errors
 /// If the first worker does not end with status 0, if its log does not name the activity that it
@@ -155,7 +155,8 @@ pub async fn handed_over<W: HasWorkflowDefinition>(
     workers: [WorkerProcess; 2],
 ) -> anyhow::Result<WorkerProcess> {
     let [mut first, mut second] = workers;
-    let running = until_pending(handle, |activity| !activity.last_worker_identity.is_empty());
+    // The server says that it is running before the worker has begun, so wait for its first heartbeat.
+    let running = until_pending(handle, |activity| activity.last_heartbeat_time.is_some());
     let activity = timeout(PATIENCE, running).await??;
     if !activity
         .last_worker_identity
