@@ -8,12 +8,13 @@
 
 use crate::activities::{ChargeInput, CheckoutActivities};
 use serde::{Deserialize, Serialize};
-use shared::{Input, OrCancelled, child_id};
+use shared::{Input, OrCancelled, child_id, child_result};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, WorkflowContext, WorkflowResult,
+    ActivityOptions, ChildWorkflowOptions, LocalActivityOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowResult, WorkflowTermination,
 };
 
 /// How long an attempt may take.
@@ -72,12 +73,20 @@ impl CheckoutWorkflow {
             .await
             .or_cancelled(ctx)?;
 
-        let options = ChildWorkflowOptions::workflow_id(shipment_id);
+        if ctx.cancellation_token().is_cancelled() {
+            return Err(WorkflowTermination::cancelled());
+        }
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(shipment_id.clone())
+            // `child_result` cancels the child in its current run. The SDK must not, because it would
+            // cancel the first run only.
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
         let shipment = ctx
             .start_child_workflow(ShipmentWorkflow::run, item, options)
             .await
             .or_cancelled(ctx)?;
-        let shipped = shipment.result().await.or_cancelled(ctx)?;
+        let shipped = child_result(ctx, shipment_id, shipment, ctx.cancelled()).await?;
         Ok(format!("{paid}; {shipped}"))
     }
 }

@@ -4,7 +4,7 @@
 use crate::outline::outline;
 use anyhow::ensure;
 use open_telemetry::{
-    activities::TENANT,
+    activities::{CheckoutActivities, TENANT},
     receiver::Span,
     telemetry::Tracing,
     worker_options,
@@ -19,16 +19,19 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SpanData};
 use serde_json::{Value, json};
 use shared::{Input, describe, sleep};
 use std::{collections::BTreeSet, time::Duration};
-use temporalio_client::{Client, WorkflowHandle};
+use temporalio_client::{Client, UntypedWorkflow, WorkflowHandle};
 use temporalio_common::protos::temporal::api::{
-    common::v1::Header, enums::v1::EventType::WorkflowTaskCompleted,
+    common::v1::Header,
+    enums::v1::EventType::{
+        ChildWorkflowExecutionStarted, ChildWorkflowExecutionTerminated, WorkflowTaskCompleted,
+    },
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult,
+    WorkerOptions, WorkflowContext, WorkflowRegistrationError, WorkflowResult, WorkflowTermination,
     opentelemetry::TRACE_HEADER_KEY,
 };
-use testing::{TestEnv, bad_input, event_types, raw_json, with_worker};
+use testing::{TestEnv, bad_input, event_types, raw_json, until, with_worker};
 
 /// The buyer, with characters that mean something in a header.
 const BUYER: &str = " a,b;c=d 100% ==";
@@ -310,6 +313,43 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     let expected = ["RunWorkflow:CheckoutWorkflow", "StartActivity:check_stock"];
     assert_eq!(names, expected);
     Ok(())
+}
+
+/// Stands in for `ShipmentWorkflow`, and never ends by itself.
+#[workflow]
+#[derive(Default)]
+struct EndlessShipment;
+
+#[workflow_methods]
+impl EndlessShipment {
+    #[run(name = "ShipmentWorkflow")]
+    async fn run(ctx: &mut WorkflowContext<Self>, _item: Input<String>) -> WorkflowResult<String> {
+        ctx.cancelled().await;
+        Err(WorkflowTermination::cancelled())
+    }
+}
+
+/// The parent ends CANCELED even if its child is terminated before a worker learns about the cancellation.
+/// If the SDK cancelled the child by itself, the parent's workflow task would fail forever.
+#[tokio::test]
+async fn ends_cancelled_with_a_terminated_child() -> anyhow::Result<()> {
+    let traced = Traced::new().await?;
+    let env = &traced.env;
+    let handle = traced.checkout(0).await?;
+    let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<CheckoutWorkflow>()?
+            .register_workflow::<EndlessShipment>()?
+            .register_activities(CheckoutActivities)
+            .build())
+    };
+    env.work(options, until(&handle, ChildWorkflowExecutionStarted))
+        .await?;
+    let child_id = format!("{}-shipment", handle.info().workflow_id);
+    let child: WorkflowHandle<_, UntypedWorkflow> = env.client.get_workflow_handle(child_id);
+    child.terminate(Default::default()).await?;
+    until(&handle, ChildWorkflowExecutionTerminated).await?;
+    env.ends_cancelled(&handle, worker_options).await
 }
 
 /// Bad input fails either workflow at once, and is in no span.
