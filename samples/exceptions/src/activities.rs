@@ -1,4 +1,4 @@
-//! The activity, its error type, and what Temporal is told of each error.
+//! The activity, its error type, and the conversion of errors into failures.
 
 use serde::{Deserialize, Serialize};
 use shared::Traced;
@@ -9,29 +9,29 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-/// The activity's input: `{"data":"test-data","should_fail":true}`.
+/// Input of `process_data`: `{"data":"test-data","should_fail":true}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ProcessingInput {
-    /// What to process.
+    /// Data to process.
     pub data: String,
-    /// Whether to fail.
+    /// Whether the activity fails.
     #[serde(default)]
     pub should_fail: bool,
-    /// In which way.
+    /// How it fails.
     #[serde(default, skip_serializing_if = "Trouble::is_default")]
     pub trouble: Trouble,
 }
 
-/// What goes wrong.
+/// The ways to fail.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trouble {
-    /// The activity fails, and would fail again
+    /// The activity fails in every attempt
     #[default]
     Fails,
-    /// The data is no good: no retry will help
+    /// The activity rejects the data, so a retry cannot help
     Rejects,
-    /// The service is busy at the first attempt, and says when to come back
+    /// In the first attempt the service is busy, and says when to retry
     Busy,
     /// The activity takes too long
     TooSlow,
@@ -47,31 +47,32 @@ impl Trouble {
     }
 }
 
-/// What the failure of a processing carries besides its message.
+/// Details of a failure, in addition to its message.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ProcessingDetails {
-    /// What was to be processed.
+    /// Data that was not processed.
     pub data: String,
-    /// Which attempt it was. Temporal's failures do not tell.
+    /// Number of the attempt, which Temporal's failures do not contain.
     pub attempt: u32,
 }
 
-/// Why data was not processed.
+/// The reasons why data was not processed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessingError {
-    /// It may go better the next time.
+    /// Processing failed, and a retry may succeed.
     #[error("Processing failed for: {0}")]
     Failed(String),
-    /// It will not.
-    #[error("not fit for processing: {0}")]
+    /// The data is invalid, so a retry is useless.
+    #[error("invalid data: {0}")]
     Rejected(String),
-    /// It will, but not before this long.
-    #[error("busy, free again in {0:?}")]
+    /// The service is busy for this long, and then a retry can succeed.
+    #[error("the service is busy; retry in {0:?}")]
     Busy(Duration),
 }
 
-/// What Temporal is to know: the type, by which retry policies and clients tell errors apart, and
-/// when to try again. An error left to `?` has neither, only its message.
+/// Converts an error into a failure, with everything that Temporal must know: the type, which retry
+/// policies and clients match on, and the delay of the next attempt. An error that is returned with `?` has
+/// neither.
 fn failure(error: Traced<ProcessingError>, details: ProcessingDetails) -> ApplicationFailure {
     let (kind, next_retry_delay) = match error.error() {
         ProcessingError::Failed(_) => ("ProcessingFailed", None),
@@ -90,7 +91,7 @@ pub struct DataActivities;
 
 #[activities]
 impl DataActivities {
-    /// Processes data, unless it is told to fail.
+    /// Processes data, unless the input asks for a failure.
     #[activity(name = "process_data")]
     pub async fn process_data(
         ctx: ActivityContext,
@@ -101,14 +102,14 @@ impl DataActivities {
             attempt: ctx.info().attempt,
         };
         if input.should_fail && input.trouble == Trouble::TooSlow {
-            // Longer than the workflow lets it. What it returns then, nobody waits for any more.
+            // Longer than the timeout that the workflow sets. The server ignores the late result.
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         process(input, details.attempt).map_err(|error| failure(error, details).into())
     }
 }
 
-/// The work itself, which knows nothing of Temporal.
+/// Does the work itself, without any Temporal types.
 fn process(input: ProcessingInput, attempt: u32) -> Result<String, Traced<ProcessingError>> {
     let ProcessingInput { data, trouble, .. } = input;
     if !input.should_fail || (trouble == Trouble::Busy && attempt > 1) {
@@ -117,7 +118,7 @@ fn process(input: ProcessingInput, attempt: u32) -> Result<String, Traced<Proces
     Err(match trouble {
         Trouble::Rejects => ProcessingError::Rejected(data),
         Trouble::Busy => ProcessingError::Busy(Duration::from_millis(50)),
-        Trouble::Panics => panic!("no idea what to do with {data}"),
+        Trouble::Panics => panic!("unexpected data: {data}"),
         _ => ProcessingError::Failed(data),
     })?
 }
@@ -127,6 +128,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
+    /// Returns the failure of the activity.
     async fn failure_of(trouble: Trouble) -> anyhow::Result<Box<ApplicationFailure>> {
         let input = ProcessingInput {
             data: "x".into(),
@@ -142,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Each error has its own type, and the one that knows when to come back says so.
+    /// Each error has its own type, and a busy service also sets the delay of the next attempt.
     #[tokio::test]
     async fn errors_have_types() -> anyhow::Result<()> {
         let failed = failure_of(Trouble::Fails).await?;
@@ -157,9 +159,9 @@ mod tests {
         Ok(())
     }
 
-    /// Without trouble it does its work.
+    /// The activity processes data unless the input asks for a failure.
     #[tokio::test]
-    async fn processes() -> anyhow::Result<()> {
+    async fn processes_data() -> anyhow::Result<()> {
         let input = serde_json::from_str::<ProcessingInput>(r#"{"data":"x"}"#)?;
         let env = ActivityEnvironment::builder().build();
         let processed = env.run(DataActivities::process_data, input).await?;

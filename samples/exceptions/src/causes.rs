@@ -1,4 +1,4 @@
-//! Why a workflow failed: its chain of causes, one after the other.
+//! Reads the chain of causes of a failed workflow.
 
 use crate::activities::ProcessingDetails;
 use shared::printable;
@@ -9,25 +9,25 @@ use temporalio_common::{
     protos::temporal::api::history::v1::{HistoryEvent, history_event::Attributes},
 };
 
-/// One link of the chain.
+/// One failure in the chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cause {
-    /// What failed: an activity, or the type of an application failure.
+    /// The activity that failed, or the type of the application failure.
     pub what: String,
-    /// In its own words.
+    /// Message of the failure.
     pub message: String,
-    /// Which attempt it was, where that is known.
+    /// Number of the attempt, if known.
     pub attempt: Option<u32>,
-    /// Why the server did not try again.
+    /// Why the server did not retry.
     pub retry_state: Option<String>,
-    /// Where the error was made, a frame a line; often empty.
+    /// Where the error was created, with one frame per line. Often empty.
     pub stack_trace: String,
 }
 
-/// The causes of a failed workflow, from the outermost to the one that began it.
+/// Returns the causes of a failed workflow, from the outermost to the original error.
 ///
-/// `history` is the workflow's, in which the number of attempts stands: a failure of an activity
-/// itself does not tell.
+/// `history` is the history of the workflow. It has the number of the attempt, which the failure of an
+/// activity does not contain.
 pub fn causes(error: &WorkflowGetResultError, history: &[HistoryEvent]) -> Vec<Cause> {
     let WorkflowGetResultError::Failed(failure) = error else {
         return Vec::new();
@@ -67,7 +67,7 @@ fn cause(failure: &IncomingError, history: &[HistoryEvent]) -> Cause {
     }
 }
 
-/// The details that the activity attached, if they are of this type.
+/// Returns the details that the activity attached, if they have this type.
 pub fn details(failure: &ApplicationFailure) -> Option<ProcessingDetails> {
     failure.details().ok().flatten()
 }

@@ -10,13 +10,13 @@ use temporalio_common::data_converters::DataConverter;
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{DataProcessingWorkflow, TypedErrorsWorkflow};
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "exceptions-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
@@ -31,7 +31,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
         .build())
 }
 
-/// The SDK's data converter, but for failures: those of this crate's errors get a stack trace.
+/// Returns the SDK's data converter, with a failure converter that adds stack traces to the errors of this crate.
 pub fn data_converter() -> DataConverter {
     StackTraces::new(&[env!("CARGO_CRATE_NAME")]).into_data_converter()
 }

@@ -1,4 +1,4 @@
-//! The workflows: one as the other SDKs have it, one that goes through all that can go wrong.
+//! The workflows. One also exists in samples of other SDKs. The other fails in the way that its input asks for.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -12,28 +12,28 @@ use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// Three attempts, unless an error says that more are in vain.
+/// Returns a policy with three attempts, and no retry of errors for which a retry is useless.
 fn retry_policy() -> RetryPolicy {
     RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .backoff_coefficient(2.0)
-        // Without a limit, an activity is retried forever, and the workflow never learns about it. Attempts
-        // that are lost with their worker count too. Where that matters, limit the time instead, with the
-        // activity's `schedule_to_close_timeout`.
+        // Without a limit, an activity is retried forever, and the workflow never learns about its errors.
+        // Attempts that are lost with their worker count too. If that matters, limit the time instead, with
+        // the activity's `schedule_to_close_timeout`.
         .maximum_attempts(3)
-        // By the type that the failure was given; an error by `?` has none and never matches.
+        // Matches the type of the failure. An error that is returned with `?` has no type and never matches.
         .non_retryable_error_types(vec!["DataRejected".to_owned()])
         .build()
 }
 
-/// Has data processed, by an activity that fails at each attempt.
+/// Processes data with an activity that fails in each attempt.
 #[workflow]
 #[derive(Default)]
 pub struct DataProcessingWorkflow;
 
 #[workflow_methods]
 impl DataProcessingWorkflow {
-    /// Fails, with the activity's failure as its cause.
+    /// Fails, and the failure of the activity is the cause.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -56,20 +56,20 @@ impl DataProcessingWorkflow {
 /// The input of [`TypedErrorsWorkflow`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TypedErrorsInput {
-    /// What to process.
+    /// Data to process.
     pub data: String,
-    /// What is to go wrong.
+    /// How processing fails.
     pub trouble: Trouble,
 }
 
-/// Has data processed, with the trouble that its input asks for.
+/// Processes data with an activity that fails as the input asks.
 #[workflow]
 #[derive(Default)]
 pub struct TypedErrorsWorkflow;
 
 #[workflow_methods]
 impl TypedErrorsWorkflow {
-    /// Returns what was processed after all, or fails with what went wrong as its cause.
+    /// Returns the processed data if a retry succeeds. Otherwise fails, with the chain of causes.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -77,9 +77,9 @@ impl TypedErrorsWorkflow {
     ) -> WorkflowResult<String> {
         let TypedErrorsInput { data, trouble } = input.decode(ctx)?;
         if trouble == Trouble::WorkflowPanics {
-            // Fails the workflow *task*, which is retried until a worker with other code comes.
-            // What is to fail the workflow returns an error instead.
-            panic!("no idea what to do with {data}");
+            // This fails the workflow *task*, which is retried until a worker with fixed code polls it.
+            // To fail the workflow, return an error instead.
+            panic!("unexpected data: {data}");
         }
         let input = ProcessingInput {
             data,

@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::Context;
 use exceptions::{
@@ -26,7 +26,7 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ChildWorkflowOptions, WorkerOptions, WorkflowContext, WorkflowResult};
 use testing::{TestEnv, bad_input, events, raw_json, until};
 
-/// As `testing::with_worker`, with the sample's data converter.
+/// Does the same as `testing::with_worker`, with the data converter of this sample.
 async fn with_worker<F>(body: impl FnOnce(TestEnv) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -43,7 +43,7 @@ async fn start(
     env.start_json("TypedErrorsWorkflow", &[input]).await
 }
 
-/// How the workflow failed, and the causes that the starter prints.
+/// Returns the error of a workflow that fails, and the causes that the starter prints.
 async fn failure<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<(WorkflowGetResultError, Vec<Cause>)> {
@@ -54,8 +54,8 @@ async fn failure<W: HasWorkflowDefinition>(
     Ok((error, causes))
 }
 
-/// The starts of activities that stand in the history: one for all attempts of an activity.
-async fn starts<W: HasWorkflowDefinition>(
+/// Returns the start events of activities. The history has one for all attempts of an activity.
+async fn activity_starts<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Vec<ActivityTaskStartedEventAttributes>> {
     let start = |attributes| match attributes {
@@ -66,8 +66,8 @@ async fn starts<W: HasWorkflowDefinition>(
     Ok(events.filter_map(|event| start(event.attributes)).collect())
 }
 
-/// Checks the options with which the activity was scheduled: this timeout, and the sample's retry policy.
-async fn has_options<W: HasWorkflowDefinition>(
+/// Checks that the activity was scheduled with this timeout and with the retry policy of the sample.
+async fn check_activity_options<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     start_to_close: Duration,
 ) -> anyhow::Result<()> {
@@ -91,8 +91,8 @@ async fn has_options<W: HasWorkflowDefinition>(
     Ok(())
 }
 
-/// Three attempts, then the chain as the client sees it, with details of their own type and a stack
-/// trace of our own code.
+/// After three attempts the client sees the chain of causes, with details and a stack trace of this crate's
+/// code.
 #[tokio::test]
 async fn fails_after_three_attempts() -> anyhow::Result<()> {
     with_worker(async |env| {
@@ -130,16 +130,20 @@ async fn fails_after_three_attempts() -> anyhow::Result<()> {
             attempt: 3,
         };
         assert_eq!(details(failure), Some(expected));
-        let attempts: Vec<i32> = starts(&handle).await?.iter().map(|s| s.attempt).collect();
+        let attempts: Vec<i32> = activity_starts(&handle)
+            .await?
+            .iter()
+            .map(|s| s.attempt)
+            .collect();
         assert_eq!(attempts, [3]);
-        has_options(&handle, Duration::from_secs(10)).await
+        check_activity_options(&handle, Duration::from_secs(10)).await
     })
     .await
 }
 
-/// An error of a type that the policy names is not retried.
+/// An error whose type the policy names fails the activity in its first attempt.
 #[tokio::test]
-async fn some_errors_are_final() -> anyhow::Result<()> {
+async fn a_type_that_the_policy_names_is_not_retried() -> anyhow::Result<()> {
     with_worker(async |env| {
         let (_, causes) = failure(&start(&env, "rejects").await?).await?;
         let [activity, application] = &causes[..] else {
@@ -153,14 +157,14 @@ async fn some_errors_are_final() -> anyhow::Result<()> {
     .await
 }
 
-/// The error says when to try again, in place of the policy; the second attempt succeeds.
+/// An error can set the delay of the next attempt. Here the second attempt succeeds.
 #[tokio::test]
-async fn some_errors_know_when_to_retry() -> anyhow::Result<()> {
+async fn next_retry_delay_replaces_the_interval() -> anyhow::Result<()> {
     with_worker(async |env| {
         let handle = start(&env, "busy").await?;
         let result = handle.get_result(Default::default()).await?;
         assert_eq!(result, "Processed: x");
-        let starts = starts(&handle).await?;
+        let starts = activity_starts(&handle).await?;
         let [start] = &starts[..] else {
             panic!("{starts:#?}");
         };
@@ -178,22 +182,22 @@ async fn some_errors_know_when_to_retry() -> anyhow::Result<()> {
     .await
 }
 
-/// A timeout is a cause like others, and is retried like others.
+/// A timeout is retried like other failures, and is a cause in the chain.
 #[tokio::test]
-async fn timeouts_are_causes() -> anyhow::Result<()> {
+async fn a_timeout_is_retried_and_is_a_cause() -> anyhow::Result<()> {
     with_worker(async |env| {
         let handle = start(&env, "too-slow").await?;
         let (_, causes) = failure(&handle).await?;
         assert_eq!(causes[0].attempt, Some(3));
         assert_eq!(causes[1].what, "timeout StartToClose");
-        has_options(&handle, Duration::from_secs(1)).await
+        check_activity_options(&handle, Duration::from_secs(1)).await
     })
     .await
 }
 
-/// A panic in an activity is an ordinary failure, without a type.
+/// A panic in an activity is an ordinary failure without a type.
 #[tokio::test]
-async fn an_activity_may_panic() -> anyhow::Result<()> {
+async fn a_panic_in_an_activity_is_retried() -> anyhow::Result<()> {
     with_worker(async |env| {
         let (_, causes) = failure(&start(&env, "panics").await?).await?;
         let [activity, application] = &causes[..] else {
@@ -203,17 +207,17 @@ async fn an_activity_may_panic() -> anyhow::Result<()> {
         assert_eq!(application.what, "error without a type");
         assert_eq!(
             application.message,
-            "Activity function panicked: no idea what to do with x"
+            "Activity function panicked: unexpected data: x"
         );
         Ok(())
     })
     .await
 }
 
-/// As much data as a workflow accepts: an error that quotes all of it is shortened, and is retried
-/// like any other. One byte more fails the workflow before the activity is tried.
+/// An error that quotes as much data as a workflow accepts is shortened, and is retried like any other. One
+/// byte more fails the workflow before the activity runs.
 #[tokio::test]
-async fn errors_about_long_data() -> anyhow::Result<()> {
+async fn shortens_errors_that_quote_long_data() -> anyhow::Result<()> {
     with_worker(async |env| {
         let beside = r#"{"data":"","trouble":"rejects"}"#.len();
         let start = |trouble: &str, bytes: usize| {
@@ -225,11 +229,11 @@ async fn errors_about_long_data() -> anyhow::Result<()> {
             }
         };
         for (trouble, what, message, attempt) in [
-            ("rejects", "DataRejected", "not fit for processing: ", 1),
+            ("rejects", "DataRejected", "invalid data: ", 1),
             (
                 "panics",
                 "error without a type",
-                "Activity function panicked: no idea what to do with ",
+                "Activity function panicked: unexpected data: ",
                 3,
             ),
         ] {
@@ -256,7 +260,7 @@ async fn errors_about_long_data() -> anyhow::Result<()> {
     .await
 }
 
-/// Runs a child with an id of the caller's choice.
+/// Runs a child with the given id.
 #[workflow]
 #[derive(Default)]
 struct ParentWorkflow;
@@ -274,9 +278,9 @@ impl ParentWorkflow {
     }
 }
 
-/// The fields that a workflow in another language sees, as the table in the README has them.
+/// Checks the fields that a workflow in another language sees: each row of the table in `INTEROP.md`.
 #[tokio::test]
-async fn what_other_sdks_see() -> anyhow::Result<()> {
+async fn failures_as_other_sdks_see_them() -> anyhow::Result<()> {
     let env = TestEnv::with_data_converter(data_converter()).await?;
     let with_parent = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
         let mut options = worker_options(task_queue)?;
@@ -296,7 +300,7 @@ async fn what_other_sdks_see() -> anyhow::Result<()> {
         };
         let id = || env.start_options().workflow_id;
 
-        // The parent's own id is taken.
+        // The parent's own id is already in use.
         let own = id();
         let taken = failed(own.clone(), own).await?;
         let info = taken.maybe_application_failure();
@@ -340,28 +344,28 @@ async fn what_other_sdks_see() -> anyhow::Result<()> {
     .await
 }
 
-/// `TypedErrorsWorkflow` as the next release might have it.
+/// Stands in for a fixed version of `TypedErrorsWorkflow`.
 #[workflow]
 #[derive(Default)]
-pub struct MendedWorkflow;
+pub struct FixedWorkflow;
 
 #[workflow_methods]
-impl MendedWorkflow {
+impl FixedWorkflow {
     #[run(name = "TypedErrorsWorkflow")]
     pub async fn run(
         _ctx: &mut WorkflowContext<Self>,
         _input: Input<Value>,
     ) -> WorkflowResult<String> {
-        Ok("mended".to_owned())
+        Ok("fixed".to_owned())
     }
 }
 
-/// A panic in a workflow fails nothing but the task; the workflow waits for better code.
+/// A panic in a workflow fails only the workflow task. The workflow continues when a worker has fixed code.
 #[tokio::test]
-async fn a_workflow_that_panics_waits_for_better_code() -> anyhow::Result<()> {
+async fn a_workflow_that_panics_waits_for_fixed_code() -> anyhow::Result<()> {
     let env = TestEnv::with_data_converter(data_converter()).await?;
     let mut options = env.start_options();
-    // How long the server waits for a worker to answer before it offers the task to another.
+    // How long the server waits for a worker's answer before it gives the task to another worker.
     options.task_timeout = Some(Duration::from_secs(1));
     let input = TypedErrorsInput {
         data: "x".into(),
@@ -380,27 +384,27 @@ async fn a_workflow_that_panics_waits_for_better_code() -> anyhow::Result<()> {
     })
     .await?;
 
-    let mended = |task_queue: &str| -> Result<WorkerOptions, anyhow::Error> {
+    let fixed = |task_queue: &str| -> Result<WorkerOptions, anyhow::Error> {
         Ok(WorkerOptions::new(task_queue)
-            .register_workflow::<MendedWorkflow>()?
+            .register_workflow::<FixedWorkflow>()?
             .build())
     };
-    env.work(mended, async {
-        assert_eq!(handle.get_result(Default::default()).await?, "mended");
+    env.work(fixed, async {
+        assert_eq!(handle.get_result(Default::default()).await?, "fixed");
         Ok(())
     })
     .await
 }
 
-/// Cancelled before its activity has begun, it ends CANCELED.
+/// A workflow that is cancelled before its activity starts ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::with_data_converter(data_converter()).await?;
     let handle = start(&env, "too-slow").await?;
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// Input that does not decode fails the workflow at once and names the field.
+/// Input that does not decode fails the workflow at once, and the failure names the field.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(async |env| {

@@ -1,4 +1,4 @@
-//! Starts a workflow in which something goes wrong, and prints what and why.
+//! Starts a workflow that fails, and prints why.
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -21,11 +21,11 @@ use temporalio_common::{
 /// Starts `DataProcessingWorkflow`, which fails, and prints the chain of causes.
 #[derive(Parser)]
 struct Args {
-    /// What to process
+    /// Data to process
     #[arg(long, default_value = "test-data")]
     data: String,
 
-    /// Start `TypedErrorsWorkflow` instead, and have this go wrong
+    /// Start `TypedErrorsWorkflow` instead, and let it fail in this way
     #[arg(long, value_enum)]
     trouble: Option<Trouble>,
 
@@ -40,7 +40,7 @@ async fn main() -> MainResult {
         trouble,
         starter,
     } = Args::parse();
-    // The data converter has no part in reading stack traces; only the worker needs ours.
+    // Only the worker needs our data converter. A client reads stack traces without it.
     let client = starter.connect().await?;
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let options = WorkflowStartOptions::new(task_queue, starter.workflow_id("exceptions")?).build();
@@ -63,12 +63,12 @@ async fn main() -> MainResult {
     }
 }
 
-/// Waits for the workflow to fail, and prints its causes, a line each and the stack below.
+/// Waits until the workflow fails, and prints each cause with its stack trace.
 async fn failed<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<&'static str> {
     let error = match handle.get_result(Default::default()).await {
-        Ok(_) => bail!("the workflow completed, though something was to go wrong"),
+        Ok(_) => bail!("the workflow completed, although it should have failed"),
         Err(error @ WorkflowGetResultError::Failed(_)) => error,
         Err(other) => return Err(other.into()),
     };
@@ -79,8 +79,8 @@ async fn failed<W: HasWorkflowDefinition>(
     Ok("FAILED")
 }
 
-/// Waits until a workflow task has failed, prints why, and terminates the workflow: it would be
-/// retried for ever.
+/// Waits until a workflow task has failed, prints why, and terminates the workflow. Otherwise the server
+/// would retry the task forever.
 async fn stuck<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<&'static str> {
@@ -92,7 +92,7 @@ async fn stuck<W: HasWorkflowDefinition>(
         let event = history
             .try_next()
             .await?
-            .context("the workflow ended, though it was to panic")?;
+            .context("the workflow ended, although it should have panicked")?;
         if let Some(Attributes::WorkflowTaskFailedEventAttributes(task)) = event.attributes {
             break task.failure.unwrap_or_default().message;
         }

@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflows and their activity.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use exceptions::{TASK_QUEUE, data_converter, worker_options};
