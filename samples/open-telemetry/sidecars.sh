@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What `make run-open-telemetry` and `make worker-open-telemetry` bring along, read by shared/scripts/sample: a
-# collector that prints the traces, unless there is one.
+# shared/scripts/sample reads this file. It starts a collector that prints the traces, unless a variable names
+# another collector, something listens on the standard port, or a variable turns tracing off.
 
 case "${OTEL_SDK_DISABLED:-},${OTEL_TRACES_EXPORTER:-}" in
     [Tt][Rr][Uu][Ee],* | *,none) ;;

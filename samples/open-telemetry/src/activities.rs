@@ -1,4 +1,4 @@
-//! The activities: one local, two regular. Each runs inside its span, with the starter's baggage.
+//! The activities: one local, two regular. Each runs inside its own span, and can read the starter's baggage.
 
 use opentelemetry::{Context, baggage::BaggageExt, trace::TraceContextExt};
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,16 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-/// The key of the baggage that says who buys.
+/// Baggage key of the buyer.
 pub const TENANT: &str = "tenant";
 
-/// The type of the failure of a payment.
+/// Type of the failure when a payment is declined.
 pub const DECLINED: &str = "Declined";
 
-/// The input of `charge`: `{"failures":0}`.
+/// Input of `charge`: `{"failures":0}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ChargeInput {
-    /// How many attempts fail before one succeeds.
+    /// Number of attempts that fail before one succeeds.
     pub failures: u32,
 }
 
@@ -26,22 +26,22 @@ pub struct CheckoutActivities;
 
 #[activities]
 impl CheckoutActivities {
-    /// There is always enough.
+    /// Checks the stock, which is always sufficient.
     #[activity(name = "check_stock")]
     pub async fn check_stock(_ctx: ActivityContext, _item: String) -> Result<(), ActivityError> {
         Ok(())
     }
 
-    /// Has whoever the baggage names pay.
+    /// Charges the tenant that the baggage names.
     #[activity(name = "charge")]
     pub async fn charge(ctx: ActivityContext, input: ChargeInput) -> Result<String, ActivityError> {
         let ChargeInput { failures } = input;
         let (attempt, context) = (ctx.info().attempt, Context::current());
-        // From the header of the task: no workflow passes it on as an argument. Whoever starts a
-        // workflow writes it, so it is for telling apart, never for access.
+        // From the header of the task: no workflow passes it on as an argument. Anyone who can start a
+        // workflow can set it, so use it to tell requests apart, and never to grant access.
         let tenant = context.baggage().get(TENANT).map(ToString::to_string);
         let tenant = tenant.as_deref().unwrap_or("nobody");
-        // What leads from a line of the log to its trace.
+        // Leads from a line in the log to its trace.
         let trace_id = context.span().span_context().trace_id();
         tracing::info!(tenant, %trace_id, "charging");
         if attempt > failures {
@@ -51,7 +51,7 @@ impl CheckoutActivities {
         Err(failure.type_name(DECLINED.to_owned()).build().into())
     }
 
-    /// Everything comes by bicycle.
+    /// Books a courier, who always uses a bicycle.
     #[activity(name = "book_courier")]
     pub async fn book_courier(
         _ctx: ActivityContext,
@@ -67,7 +67,7 @@ mod tests {
     use opentelemetry::{KeyValue, trace::FutureExt};
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
-    /// Who pays is in the baggage; without any, nobody does.
+    /// The tenant in the baggage pays. Without baggage, nobody pays.
     #[tokio::test]
     async fn charges_the_tenant() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
@@ -81,7 +81,7 @@ mod tests {
         Ok(())
     }
 
-    /// The attempts that are to fail do, with a type, and are worth another.
+    /// An attempt that must fail does so with a type, and can be retried.
     #[tokio::test]
     async fn declines() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();

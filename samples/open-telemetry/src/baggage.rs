@@ -1,8 +1,8 @@
-//! Baggage on the wire, as the W3C specifies it.
+//! Reads and writes baggage headers as the W3C specifies them.
 //!
 //! The `BaggagePropagator` of `opentelemetry_sdk` 0.32.1 cuts off a value at the first `=`, which other
-//! SDKs do not encode, removes the spaces around it, and does not encode `%`. A test below shows it. Once
-//! that is fixed, the test fails, and this module can go.
+//! SDKs do not encode, removes the spaces around it, and does not encode `%`. A test below shows that. When
+//! it is fixed, the test fails, and you can remove this module.
 
 use anyhow::ensure;
 use opentelemetry::{
@@ -20,7 +20,7 @@ pub const MAX_BYTES: usize = 8192;
 /// Key of the header, in a Temporal header as in HTTP.
 const HEADER: &str = "baggage";
 
-/// Everything but the characters that every SDK leaves as they are. Python reads `+` as a space.
+/// All characters except those that no SDK changes. Python reads `+` as a space.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -33,12 +33,12 @@ const METADATA: &AsciiSet = &CONTROLS.add(b',');
 /// Checks that an entry fits into the header.
 ///
 /// # Errors
-/// If it does not. The message has the size and the limit, and not the value.
+/// If it does not fit. The message contains the size and the limit, but not the value.
 pub fn check(key: &str, value: &str) -> anyhow::Result<()> {
     let bytes = entry(key, value, "").len();
     ensure!(
         bytes <= MAX_BYTES,
-        "`{key}` has {bytes} bytes as baggage, and at most {MAX_BYTES} fit: choose a shorter value"
+        "`{key}` takes {bytes} bytes as baggage, more than the limit of {MAX_BYTES}; choose a shorter value"
     );
     Ok(())
 }
@@ -54,11 +54,11 @@ fn entry(key: &str, value: &str, metadata: &str) -> String {
 
 /// A propagator that does not change the values of baggage.
 #[derive(Debug)]
-pub struct WholeBaggage {
+pub struct LosslessBaggage {
     fields: [String; 1],
 }
 
-impl Default for WholeBaggage {
+impl Default for LosslessBaggage {
     fn default() -> Self {
         Self {
             fields: [HEADER.to_owned()],
@@ -66,7 +66,7 @@ impl Default for WholeBaggage {
     }
 }
 
-impl TextMapPropagator for WholeBaggage {
+impl TextMapPropagator for LosslessBaggage {
     fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {
         let mut entries: Vec<_> = context.baggage().iter().collect();
         // If not all entries fit, the same ones are left out in every process.
@@ -78,7 +78,7 @@ impl TextMapPropagator for WholeBaggage {
             if header.len() + comma.len() + entry.len() > MAX_BYTES {
                 tracing::warn!(
                     key = key.as_str(),
-                    "baggage left out: all entries together may have {MAX_BYTES} bytes"
+                    "baggage entry left out: all entries together may have {MAX_BYTES} bytes"
                 );
                 continue;
             }
@@ -104,7 +104,7 @@ impl TextMapPropagator for WholeBaggage {
         let mut baggage = Baggage::new();
         for entry in header.split(',') {
             let (pair, metadata) = entry.split_once(';').unwrap_or((entry, ""));
-            // Spaces around a value are only a part of it if they are encoded.
+            // Spaces around a value belong to the value only if they are encoded.
             let decoded = pair.split_once('=').and_then(|(key, value)| {
                 let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
                 Some((key.trim().to_owned(), value.into_owned()))
@@ -113,8 +113,10 @@ impl TextMapPropagator for WholeBaggage {
                 Some((key, value)) => {
                     baggage.insert_with_metadata(key, value, metadata.trim());
                 }
-                // Not the entry itself, which may be confidential.
-                None => tracing::warn!("a baggage entry dropped: it is no `key=value` in UTF-8"),
+                // The message does not contain the entry, which may be confidential.
+                None => {
+                    tracing::warn!("baggage entry dropped: it is not a `key=value` pair in UTF-8")
+                }
             }
         }
         context.with_baggage(baggage)
@@ -154,8 +156,8 @@ mod tests {
         [KeyValue::new("k", value.to_owned())].into_iter().collect()
     }
 
-    /// Values with characters that mean something in the header, in a URL or in a terminal, or that end
-    /// with what looks like padding.
+    /// Values with characters that have a meaning in the header, in a URL or in a terminal, and one that ends
+    /// like padding.
     const VALUES: [&str; 10] = [
         "",
         "acme",
@@ -169,10 +171,10 @@ mod tests {
         "ä€😀",
     ];
 
-    /// Every value is read as it was written, and its header has only characters that all SDKs accept.
+    /// Every value is read as it was written, and its header contains only characters that all SDKs accept.
     #[test]
-    fn keeps_values_whole() {
-        let propagator = WholeBaggage::default();
+    fn keeps_values_unchanged() {
+        let propagator = LosslessBaggage::default();
         for text in VALUES {
             let header = written(&propagator, one(text)).expect(text);
             assert_eq!(value(&propagator, &header).as_deref(), Some(text));
@@ -181,10 +183,10 @@ mod tests {
         }
     }
 
-    /// Headers as other languages write them.
+    /// Headers that other languages write are read correctly.
     #[test]
-    fn reads_what_others_write() {
-        let propagator = WholeBaggage::default();
+    fn reads_headers_from_other_languages() {
+        let propagator = LosslessBaggage::default();
         for (header, text) in [
             // Go leaves `=` and `+` as they are.
             ("k=a%2Cb%3Bc=d", "a,b;c=d"),
@@ -195,7 +197,7 @@ mod tests {
             ("k=%C3%A4%E2%82%AC%F0%9F%98%80", "ä€😀"),
             // TypeScript encodes `=`.
             ("k=YWJjZA%3D%3D", "YWJjZA=="),
-            // Python writes a space as `+`, which is a plus sign to everybody else.
+            // Python writes a space as `+`, which is a plus sign in all other languages.
             ("k=a+b%2Bc", "a+b+c"),
             // Spaces and metadata around a value, and other entries.
             ("a=b , k = YQ== ;p=1;q ,c=d", "YQ=="),
@@ -208,8 +210,8 @@ mod tests {
         }
     }
 
-    /// The reason for this module: the library's own propagator changes values, whether it reads what
-    /// others wrote or writes itself.
+    /// The reason for this module: the library's own propagator changes values, both when it reads and when it
+    /// writes.
     #[test]
     fn the_library_changes_values() {
         let library = BaggagePropagator::new();
@@ -225,7 +227,7 @@ mod tests {
     /// Metadata passes through unchanged.
     #[test]
     fn keeps_metadata() {
-        let propagator = WholeBaggage::default();
+        let propagator = LosslessBaggage::default();
         let header = "k=v;p=a%2Cb;q";
         let context = read(&propagator, header);
         let metadata = BaggageMetadata::from("p=a%2Cb;q");
@@ -236,11 +238,11 @@ mod tests {
         assert_eq!(headers[HEADER], header);
     }
 
-    /// Entries that do not fit into the header are left out, and the others arrive. A header that is too
-    /// long is dropped, and so is an entry that does not decode.
+    /// Entries that do not fit into the header are left out, and the other entries arrive. A header that is too long
+    /// is dropped, and so is an entry that does not decode.
     #[test]
     fn has_limits() -> anyhow::Result<()> {
-        let propagator = WholeBaggage::default();
+        let propagator = LosslessBaggage::default();
         let longest = "x".repeat(MAX_BYTES - "k=".len());
         check("k", &longest)?;
         let header = written(&propagator, one(&longest)).expect("it fits");
@@ -248,12 +250,12 @@ mod tests {
         assert_eq!(value(&propagator, &header), Some(longest.clone()));
         assert_eq!(value(&propagator, &format!("{header}x")), None);
 
-        // Three bytes each once they are encoded.
+        // Each character takes three bytes when it is encoded.
         let encoded = "%".repeat(MAX_BYTES / 3 + 1);
         let error = check("k", &encoded).expect_err("too long").to_string();
         assert_eq!(
             error,
-            "`k` has 8195 bytes as baggage, and at most 8192 fit: choose a shorter value"
+            "`k` takes 8195 bytes as baggage, more than the limit of 8192; choose a shorter value"
         );
         let both = [("a", "b".to_owned()), ("k", encoded)];
         let baggage = both.map(|(key, value)| KeyValue::new(key, value));

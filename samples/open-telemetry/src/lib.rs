@@ -13,14 +13,16 @@ use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{CheckoutWorkflow, ShipmentWorkflow};
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "open-telemetry-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike. The plugin is not in here: the
-/// worker takes it from its client, and with both each span would be there twice.
+/// Returns the options of the worker, which the worker binary and the tests share.
+///
+/// They do not contain the plugin, because the worker takes it from its client. With both, each span would
+/// appear twice.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)

@@ -1,5 +1,5 @@
-//! A collector for one reader: takes spans and metrics over OTLP and prints the spans as a tree.
-//! Only the binary `open-telemetry-collector` and the tests have it; your worker needs nothing of it.
+//! A small collector: receives spans and metrics over OTLP, and formats the spans of a trace as a tree. Only the
+//! binary `open-telemetry-collector` and the tests use it. Your worker does not need it.
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -27,24 +27,24 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-/// A span that has arrived.
+/// A received span.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// The process that sent it.
+    /// Name of the service that sent it.
     pub service: String,
-    /// As it was sent.
+    /// The span in the form in which it was sent.
     pub raw: Raw,
 }
 
 impl Span {
-    /// The message of its status, if that is "error".
+    /// Returns the message of its status, if the status is "error".
     pub fn error(&self) -> Option<&str> {
         let status = self.raw.status.as_ref();
         let failed = status.filter(|status| status.code() == StatusCode::Error)?;
         Some(&failed.message)
     }
 
-    /// One of its attributes that are text.
+    /// Returns the text of an attribute.
     pub fn attribute(&self, key: &str) -> Option<&str> {
         text(&self.raw.attributes, key)
     }
@@ -63,40 +63,40 @@ fn service(resource: Option<&Resource>) -> String {
     name.unwrap_or("?").to_owned()
 }
 
-/// What has arrived so far.
+/// Spans and metrics that have arrived so far.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
-    /// The spans, trace by trace.
+    /// Spans by the id of their trace.
     pub traces: BTreeMap<Vec<u8>, Vec<Span>>,
-    /// The names of the metrics.
+    /// Names of the metrics.
     pub metrics: BTreeSet<String>,
 }
 
-/// Takes what is sent; [`Receiver::subscribe`] shows it.
+/// Receives spans and metrics. [`Receiver::subscribe`] gives access to them.
 #[derive(Clone, Default)]
 pub struct Receiver(watch::Sender<Received>);
 
 impl Receiver {
-    /// What has arrived, and what will.
+    /// Returns a channel with everything that arrives.
     pub fn subscribe(&self) -> watch::Receiver<Received> {
         self.0.subscribe()
     }
 
-    /// Takes out what has arrived since the last time.
+    /// Takes the spans and metrics that have arrived since the last call.
     pub fn take(&self) -> Received {
         let mut taken = Received::default();
         self.0.send_if_modified(|received| {
             taken = std::mem::take(received);
-            // Nothing new has arrived, so nobody is to wake.
+            // Nothing new has arrived, so no subscriber needs to wake.
             false
         });
         taken
     }
 
-    /// Answers on `listener`, for as long as it is polled.
+    /// Serves `listener` as long as the future is polled.
     ///
     /// # Errors
-    /// If that fails.
+    /// If the server fails.
     pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
         Server::builder()
             .add_service(TraceServiceServer::new(self.clone()))
@@ -132,8 +132,8 @@ impl MetricsService for Receiver {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let of_process = request.into_inner().resource_metrics.into_iter();
-        let scopes = of_process.flat_map(|metrics| metrics.scope_metrics);
+        let resources = request.into_inner().resource_metrics.into_iter();
+        let scopes = resources.flat_map(|metrics| metrics.scope_metrics);
         let names = scopes
             .flat_map(|scope| scope.metrics)
             .map(|metric| metric.name);
@@ -143,7 +143,7 @@ impl MetricsService for Receiver {
     }
 }
 
-/// The trace's id, then a line for each span, those that it caused below it, the earlier first.
+/// Formats a trace: its id, then one line per span. The children of a span are below it, in the order of their start.
 pub fn tree(spans: &[Span]) -> String {
     let mut spans: Vec<_> = spans.iter().collect();
     spans.sort_by_key(|span| span.raw.start_time_unix_nano);
@@ -177,7 +177,7 @@ fn push(tree: &mut String, spans: &[&Span], span: &Span, depth: usize) {
         Some("") => " error".to_owned(),
         Some(message) => format!(" error: {message}"),
     };
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(tree, "{name:<46} {:<15} {took:>5} ms{error}", span.service);
     for child in spans
         .iter()

@@ -1,5 +1,5 @@
-//! What exporter and plugin leave to us: a collector that is missing, errors that say too much, and
-//! workflows that a worker forgets.
+//! Additions to the exporter and the plugin: one warning if the collector is missing, no payloads in spans, and an
+//! end for the spans of evicted workflows.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -28,16 +28,16 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// An exporter that says once that its collector does not take the spans, and once that it does
-/// again. OpenTelemetry's own exporter says it with every batch, or never, as features have it.
+/// An exporter that logs once if its collector does not accept spans, and once if it accepts them again.
+/// OpenTelemetry's own exporter logs every batch or nothing, depending on the crate's features.
 #[derive(Debug)]
-pub(crate) struct Collector<E> {
+pub(crate) struct ReportOutages<E> {
     exporter: E,
     endpoint: Url,
     missing: AtomicBool,
 }
 
-impl<E> Collector<E> {
+impl<E> ReportOutages<E> {
     pub(crate) fn new(exporter: E, endpoint: &Url) -> Self {
         Self {
             exporter,
@@ -47,24 +47,24 @@ impl<E> Collector<E> {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Collector<E> {
+impl<E: SpanExporter> SpanExporter for ReportOutages<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let result = self.exporter.export(batch).await;
         let was_missing = self.missing.swap(result.is_err(), Ordering::Relaxed);
         let endpoint = &self.endpoint;
         match &result {
             Err(error) if !was_missing => {
-                // The last of its causes, less the system's number for it.
+                // The last cause, without the error number of the system.
                 let error = error.to_string();
                 let reason = error.rsplit(": ").next().unwrap_or_default();
                 let reason = reason.split(" (os error").next().unwrap_or_default();
                 tracing::warn!(
-                    "the collector at {endpoint} takes no spans, they are dropped: {reason}; start \
-                     one there, or say where one is with OTEL_EXPORTER_OTLP_ENDPOINT"
+                    "the collector at {endpoint} does not accept spans, so they are lost: {reason}; start a \
+                     collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT to the URL of another one"
                 );
             }
             Ok(()) if was_missing => {
-                tracing::info!("the collector at {endpoint} takes spans again");
+                tracing::info!("the collector at {endpoint} accepts spans again");
             }
             _ => {}
         }
@@ -84,22 +84,23 @@ impl<E: SpanExporter> SpanExporter for Collector<E> {
     }
 }
 
-/// The log of the exporter of metrics, which warns each time that it fails: of the same, once.
-pub(crate) struct Once {
+/// A log subscriber for the exporter of metrics. It lets only the first warning through, because the exporter
+/// logs one for each failed export.
+pub(crate) struct WarnOnce {
     to: Dispatch,
-    said: AtomicBool,
+    warned: AtomicBool,
 }
 
-impl Default for Once {
+impl Default for WarnOnce {
     fn default() -> Self {
         Self {
             to: dispatcher::get_default(Clone::clone),
-            said: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         }
     }
 }
 
-impl Subscriber for Once {
+impl Subscriber for WarnOnce {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.enabled(metadata) {
             Interest::sometimes()
@@ -117,12 +118,12 @@ impl Subscriber for Once {
     }
 
     fn event(&self, event: &Event<'_>) {
-        if !self.said.swap(true, Ordering::Relaxed) && self.to.enabled(event.metadata()) {
+        if !self.warned.swap(true, Ordering::Relaxed) && self.to.enabled(event.metadata()) {
             self.to.event(event);
         }
     }
 
-    // There are no spans: none is enabled.
+    // These are never called, because no span is enabled.
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
     }
@@ -132,11 +133,11 @@ impl Subscriber for Once {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Around every attempt at every activity: says on its span why it failed. What the plugin says is
-/// for [`Discreet`] to drop.
-pub(crate) struct Reasons;
+/// An activity interceptor that adds to the span of each attempt why it failed. [`WithoutPayloads`] removes the
+/// plugin's own description.
+pub(crate) struct FailureReasons;
 
-impl ActivityInboundInterceptor for Reasons {
+impl ActivityInboundInterceptor for FailureReasons {
     fn execute_activity<'a>(
         &'a self,
         input: ExecuteActivityInput,
@@ -163,12 +164,13 @@ impl ActivityInboundInterceptor for Reasons {
 
 const MESSAGE: &str = "error.message";
 
-/// Around every workflow: ends its span when the worker forgets the workflow before it is done. The
-/// plugin does not, so whatever the workflow began would hang in the air; and a span cannot go on
-/// in the process that replays it.
-pub(crate) struct EndIfForgotten;
+/// A workflow interceptor that ends the span of a workflow when the worker evicts it from its cache.
+///
+/// The plugin does not end it, so the span would never be sent, and its children would have no parent. A span
+/// cannot continue in the process that replays the workflow.
+pub(crate) struct EndOnEviction;
 
-impl WorkflowInterceptor for EndIfForgotten {
+impl WorkflowInterceptor for EndOnEviction {
     fn execute<'a>(
         &'a self,
         _ctx: WorkflowInterceptorContext,
@@ -179,25 +181,26 @@ impl WorkflowInterceptor for EndIfForgotten {
             WorkflowInterceptorFuture<'a, ExecuteWorkflowResult>,
         >,
     ) -> WorkflowInterceptorFuture<'a, ExecuteWorkflowResult> {
-        let unfinished = Unfinished(Some(Context::current()));
+        let open_span = OpenSpan(Some(Context::current()));
         WorkflowInterceptorFuture::new(async move {
             let result = next.run(input).await;
-            // The plugin ends it, with a status.
-            unfinished.done();
+            // The plugin ends the span, with a status.
+            open_span.leave_to_plugin();
             result
         })
     }
 }
 
-struct Unfinished(Option<Context>);
+/// Ends the span of its context when it is dropped.
+struct OpenSpan(Option<Context>);
 
-impl Unfinished {
-    fn done(mut self) {
+impl OpenSpan {
+    fn leave_to_plugin(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for OpenSpan {
     fn drop(&mut self) {
         if let Some(context) = &self.0 {
             context.span().end();
@@ -205,12 +208,12 @@ impl Drop for Unfinished {
     }
 }
 
-/// An exporter of spans that hold no payloads. The plugin describes an error by its `Debug`: with
-/// backtrace, details and whatever the codec has just decrypted.
+/// An exporter that removes payloads from spans. The plugin describes an error with its `Debug` text: with the
+/// backtrace, the details and everything that the codec has just decrypted.
 #[derive(Debug)]
-pub(crate) struct Discreet<E>(pub(crate) E);
+pub(crate) struct WithoutPayloads<E>(pub(crate) E);
 
-impl<E: SpanExporter> SpanExporter for Discreet<E> {
+impl<E: SpanExporter> SpanExporter for WithoutPayloads<E> {
     fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
         for span in &mut batch {
             if let Status::Error { description } = &mut span.status {

@@ -1,8 +1,8 @@
-//! The plugin, where spans and metrics go, and how they get there before the process ends.
+//! Sets up the plugin, and sends spans and metrics to a collector before the process ends.
 
 use crate::{
-    baggage::WholeBaggage,
-    spans::{Collector, Discreet, EndIfForgotten, Once, Reasons},
+    baggage::LosslessBaggage,
+    spans::{EndOnEviction, FailureReasons, ReportOutages, WarnOnce, WithoutPayloads},
     variables::{Settings, without_effect},
 };
 use anyhow::Context;
@@ -34,13 +34,13 @@ use temporalio_sdk::{
 };
 use tracing::{Dispatch, dispatcher};
 
-/// How long the collector has for a batch.
+/// Time limit for sending a batch.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the process waits at its end for what is left to be sent.
+/// How long the process waits at its end until the last spans are sent.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Where the collector is.
+/// Address of the collector.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "OpenTelemetry")]
 pub struct OtlpArgs {
@@ -50,7 +50,7 @@ pub struct OtlpArgs {
 }
 
 impl OtlpArgs {
-    /// Reads OpenTelemetry's standard variables, and warns of those that have no effect.
+    /// Reads OpenTelemetry's standard variables, and warns about those that have no effect.
     ///
     /// # Errors
     /// As [`Settings::read`].
@@ -71,16 +71,16 @@ impl OtlpArgs {
     }
 }
 
-/// The spans of this process, on their way to a collector.
+/// Sends the spans of this process to a collector.
 pub struct Tracing {
     provider: SdkTracerProvider,
 }
 
 impl Tracing {
-    /// Sends spans where the settings say, whether a collector answers there or not.
+    /// Starts to send spans as the settings say, whether a collector answers or not.
     ///
     /// # Errors
-    /// If the exporter cannot be made of what the variables say.
+    /// If the exporter cannot be created from the settings.
     pub fn start(service: &'static str, settings: &Settings) -> anyhow::Result<Self> {
         let service = settings
             .service
@@ -89,7 +89,7 @@ impl Tracing {
         let Some(endpoint) = &settings.traces else {
             let provider = provider(service).build();
             if settings.disabled {
-                // From then on its spans are empty, and no context has a trace.
+                // After the shutdown its spans are empty, and no context has a trace.
                 provider.shutdown()?;
             }
             return Ok(Self { provider });
@@ -103,42 +103,42 @@ impl Tracing {
         if endpoint.scheme() == "https" {
             exporter = exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
         }
-        let exporter = exporter.build().context("cannot make an OTLP exporter")?;
+        let exporter = exporter
+            .build()
+            .context("cannot create the OTLP exporter")?;
         Ok(Self::with_exporter(
             service,
-            Collector::new(exporter, endpoint),
+            ReportOutages::new(exporter, endpoint),
         ))
     }
 
-    /// Sends spans to `exporter` from a queue and a thread of their own: code that ends a span does not wait for it.
+    /// Sends spans to `exporter` from a queue, in a thread of its own, so that code that ends a span does not wait.
     pub fn with_exporter(
         service: impl Into<String>,
         exporter: impl SpanExporter + 'static,
     ) -> Self {
-        let batches = BatchSpanProcessor::builder(Discreet(exporter)).build();
+        let batches = BatchSpanProcessor::builder(WithoutPayloads(exporter)).build();
         let provider = provider(service.into())
-            // Drops what workflow code itself starts during a replay; the plugin drops its own.
+            // Drops spans that workflow code itself creates during a replay. The plugin drops its own.
             .with_span_processor(WorkflowSpanProcessor::new(batches))
             .build();
         Self { provider }
     }
 
-    /// For the client, and for it alone: workers take plugins from there.
+    /// Returns the options of the client, with the plugin. A worker takes the plugin from its client.
     pub fn client_options(&self, namespace: &str) -> ClientOptions {
         let propagator = TextMapCompositePropagator::new(vec![
             Box::new(TraceContextPropagator::new()),
-            // In place of the SDK's own, which changes values.
-            Box::new(WholeBaggage::default()),
+            // Replaces the plugin's default, which changes values.
+            Box::new(LosslessBaggage::default()),
         ]);
         let plugin = OpenTelemetryPlugin::builder()
             .tracer(self.tracer())
             .propagator(propagator);
-        let reasons: Arc<dyn ActivityInboundInterceptor> = Arc::new(Reasons);
+        let reasons: Arc<dyn ActivityInboundInterceptor> = Arc::new(FailureReasons);
         let inside = SimplePlugin::builder("inside-its-spans")
             .activity_inbound_interceptors(vec![reasons])
-            .workflow_interceptors(vec![WorkflowInterceptorConstructor::new(|_| {
-                EndIfForgotten
-            })]);
+            .workflow_interceptors(vec![WorkflowInterceptorConstructor::new(|_| EndOnEviction)]);
         ClientOptions::new(namespace)
             .data_converter(shared::data_converter())
             .plugin(plugin.build())
@@ -146,33 +146,33 @@ impl Tracing {
             .build()
     }
 
-    /// As [`ConnectionArgs::connect`], with the plugin.
+    /// Connects as [`ConnectionArgs::connect`] does, with the plugin.
     ///
     /// # Errors
     /// As [`ConnectionArgs::connect`].
     pub async fn connect(&self, args: &ConnectionArgs) -> anyhow::Result<Client> {
-        // Options that are built take no plugin any more.
+        // A plugin can be added only before the options are built.
         let connected =
             args.connect_as(|_, client| *client = self.client_options(&client.namespace));
         connected.await
     }
 
-    /// For spans of one's own.
+    /// Returns a tracer for spans of your own.
     pub fn tracer(&self) -> SdkTracer {
         self.provider.tracer(env!("CARGO_PKG_NAME"))
     }
 
-    /// Sends what has ended so far.
+    /// Sends the spans that have ended so far.
     ///
     /// # Errors
-    /// If the collector does not take it.
+    /// If the collector does not accept them.
     pub fn flush(&self) -> OTelSdkResult {
         self.provider.force_flush()
     }
 
-    /// Sends what is left, for at most `GRACE`. Without this, the last seconds are lost.
+    /// Sends the remaining spans, for at most `GRACE`. Without this, the spans of the last seconds are lost.
     pub fn finish(self) {
-        // That it has failed, `Collector` has said already; that it took too long, nobody has.
+        // `ReportOutages` has already logged failures, but not timeouts.
         if let Err(error @ OTelSdkError::Timeout(_)) = self.provider.shutdown_with_timeout(GRACE) {
             tracing::warn!("the last spans are lost: {error}");
         }
@@ -182,14 +182,14 @@ impl Tracing {
 fn provider(service: String) -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_resource(Resource::builder().with_service_name(service).build())
-        // In workflows, ids that are the same in a replay: what has been sent names them.
+        // In workflows, a replay must get the same ids, because spans that have been sent refer to them.
         .with_id_generator(WorkflowIdGenerator::default())
 }
 
-/// Starts the SDK's runtime. It sends metrics to the settings' collector this often, or not at all.
+/// Starts the SDK's runtime. It sends metrics to the collector with the period `every`, or not at all.
 ///
 /// # Errors
-/// When called outside a tokio runtime.
+/// If called outside a tokio runtime.
 pub fn runtime(settings: &Settings, every: Option<Duration>) -> anyhow::Result<Runtime> {
     let mut telemetry = TelemetryOptions::builder().build();
     if let (Some(every), Some(endpoint)) = (every, &settings.metrics) {
@@ -198,8 +198,8 @@ pub fn runtime(settings: &Settings, every: Option<Duration>) -> anyhow::Result<R
             .metric_periodicity(every)
             .use_seconds_for_durations(true)
             .build();
-        // The exporter keeps the subscriber that it is made under.
-        let once = Dispatch::new(Once::default());
+        // The exporter keeps the subscriber under which it is created.
+        let once = Dispatch::new(WarnOnce::default());
         let exporter = dispatcher::with_default(&once, || build_otlp_metric_exporter(options))?;
         telemetry.metrics = Some(Arc::new(exporter));
     }

@@ -1,4 +1,4 @@
-//! OpenTelemetry's standard variables: those that this program obeys, and those that it refuses because it cannot.
+//! OpenTelemetry's standard variables: those that this program supports, and those that it refuses.
 //!
 //! The crates read most of them by themselves, and silently ignore a value that they do not understand. This module
 //! checks the values first.
@@ -7,41 +7,43 @@ use anyhow::{Context, bail, ensure};
 use std::{net::IpAddr, ops::RangeInclusive};
 use temporalio_client::Url;
 
-/// The collector that there is usually one of on every machine.
+/// Default address of a collector: the standard port on this machine.
 pub const COLLECTOR: &str = "http://127.0.0.1:4317";
 
 /// Values that a variable may have.
 enum Rule {
-    /// Any value. What it means is checked where it is used.
+    /// Any value. The code that uses the value checks it.
     Any,
+    /// One of these values.
     OneOf(&'static [&'static str]),
-    /// These, in any order.
+    /// All of these values, separated by commas, in any order.
     AllOf(&'static [&'static str]),
+    /// A whole number in this range.
     Number(RangeInclusive<u64>),
     /// A number from 0 to 1.
     Ratio,
     /// `key=value,key=value`. The values may be secrets.
     Pairs,
-    /// None, for this reason or with this replacement.
+    /// Refused. The text says why, or what to do instead.
     Refused(&'static str),
-    /// Not even an empty one, which the crates do not take for unset.
+    /// Refused even if it is empty, because the crates do not treat an empty value as unset.
     Unset(&'static str),
 }
 
 use Rule::{AllOf, Any, Number, OneOf, Pairs, Ratio, Refused, Unset};
 
 const UNSUPPORTED: &str = "the OpenTelemetry crates have no such limit";
-const ROOTS: &str = "with https://, the system's certificate authorities decide";
+const ROOTS: &str = "https:// trusts the certificate authorities of the system";
 const SCHEME: &str = "write http:// or https:// in the endpoint";
 const RATIOS: [&str; 2] = ["traceidratio", "parentbased_traceidratio"];
 
 /// As many as fit into memory.
 const SIZE: RangeInclusive<u64> = 1..=1_000_000;
 
-/// A day at most.
+/// At most one day.
 const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
 
-/// All of them but those of the exporter, which [`EXPORTER`] has.
+/// All variables except those of the exporter, which are in [`EXPORTER`].
 const GENERAL: [(&str, Rule); 26] = [
     ("OTEL_SDK_DISABLED", OneOf(&["true", "false"])),
     ("OTEL_SERVICE_NAME", Any),
@@ -70,7 +72,7 @@ const GENERAL: [(&str, Rule); 26] = [
     ),
     (
         "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
-        Refused("one batch is sent at a time"),
+        Refused("the program sends one batch at a time"),
     ),
     ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", Number(0..=1_000_000)),
     ("OTEL_SPAN_EVENT_COUNT_LIMIT", Number(0..=1_000_000)),
@@ -96,7 +98,7 @@ const GENERAL: [(&str, Rule); 26] = [
     ("OTEL_CONFIG_FILE", Refused("set the other variables")),
 ];
 
-/// Those of the exporter: for everything, and with `TRACES_` or `METRICS_` in front for one of the two.
+/// Variables of the exporter. The prefix `TRACES_` or `METRICS_` limits one to that signal.
 const EXPORTER: [(&str, Rule); 9] = [
     ("ENDPOINT", Any),
     ("HEADERS", Pairs),
@@ -132,7 +134,7 @@ fn rules() -> impl Iterator<Item = (String, &'static Rule)> {
     general.chain(exporter).chain(metrics)
 }
 
-/// Refuses a value that nothing here would obey. Never prints one that may be a secret.
+/// Refuses a value that would have no effect. Never prints a value that may be a secret.
 fn check(name: &str, rule: &Rule, value: &str) -> anyhow::Result<()> {
     match rule {
         Unset(instead) => bail!("{name} is not supported: {instead}"),
@@ -141,7 +143,7 @@ fn check(name: &str, rule: &Rule, value: &str) -> anyhow::Result<()> {
         Refused(instead) => bail!("{name} is not supported: {instead}"),
         OneOf(known) => ensure!(
             known.contains(&value),
-            "{name} is `{value}`, and can only be {}",
+            "{name} is `{value}`; supported: {}",
             known.join(", ")
         ),
         AllOf(known) => {
@@ -151,13 +153,13 @@ fn check(name: &str, rule: &Rule, value: &str) -> anyhow::Result<()> {
             known.sort_unstable();
             ensure!(
                 given == known,
-                "{name} is `{value}`, and can only be {}",
+                "{name} is `{value}`; supported: {}",
                 known.join(",")
             );
         }
         Number(range) => ensure!(
             value.parse().is_ok_and(|number| range.contains(&number)),
-            "{name} is `{value}`, and can only be a number from {} to {}",
+            "{name} is `{value}`; it must be a number from {} to {}",
             range.start(),
             range.end()
         ),
@@ -165,39 +167,39 @@ fn check(name: &str, rule: &Rule, value: &str) -> anyhow::Result<()> {
             value
                 .parse()
                 .is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)),
-            "{name} is `{value}`, and can only be a number from 0 to 1"
+            "{name} is `{value}`; it must be a number from 0 to 1"
         ),
         Pairs => {
             let good = |pair: &str| matches!(pair.split_once('='), Some((key, _)) if !key.trim().is_empty());
             ensure!(
                 value.split_terminator(',').all(good),
-                "{name} is not of the form key=value,key=value"
+                "{name} does not have the form key=value,key=value"
             );
         }
     }
     Ok(())
 }
 
-/// What the variables and the flag ask for.
+/// Settings from the variables and the flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Whether nothing is to be traced or measured.
+    /// Whether tracing and metrics are turned off.
     pub disabled: bool,
-    /// The collector of the spans, if they are sent.
+    /// Collector of the spans, if they are sent.
     pub traces: Option<Url>,
-    /// The collector of the metrics, if they may be sent.
+    /// Collector of the metrics, if they may be sent.
     pub metrics: Option<Url>,
-    /// The name of the service, if there is one.
+    /// Name of the service, if a variable sets it.
     pub service: Option<String>,
-    /// Whether a variable says how long the collector has for a batch of spans.
+    /// Whether a variable sets the time limit for a batch of spans.
     pub timeout: bool,
 }
 
 impl Settings {
-    /// Reads the variables by `get`. An address in `flag` wins over those in variables.
+    /// Reads the variables with `get`. An address in `flag` takes precedence over those in variables.
     ///
     /// # Errors
-    /// If a variable has a value that would have no effect, or one that gives away a secret.
+    /// If a variable has a value that would have no effect, or that would reveal a secret.
     pub fn read(flag: Option<&str>, get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let filled = |name: &str| get(name).filter(|value| !value.is_empty());
         let is = |name: &str, value: &str| {
@@ -290,12 +292,13 @@ impl Settings {
 fn endpoint(from: &str, address: &str) -> anyhow::Result<Url> {
     let url = Url::parse(address).ok();
     let url = url.filter(|url| ["http", "https"].contains(&url.scheme()));
-    let url = url
-        .with_context(|| format!("the collector's address is no URL like {COLLECTOR} ({from})"))?;
+    let url = url.with_context(|| {
+        format!("the collector's address ({from}) is not a URL such as {COLLECTOR}")
+    })?;
     ensure!(
         url.username().is_empty() && url.password().is_none(),
-        "the collector's address has credentials in it ({from}); they belong into \
-         OTEL_EXPORTER_OTLP_HEADERS"
+        "the collector's address ({from}) contains credentials; put them into \
+         OTEL_EXPORTER_OTLP_HEADERS instead"
     );
     Ok(url)
 }
@@ -305,8 +308,8 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || ip.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// Variables of OpenTelemetry among `names` that have no effect on this program: those of logs, of other exporters
-/// and of other languages, and misspelt ones.
+/// Returns the OpenTelemetry variables among `names` that have no effect on this program: those of logs, of other
+/// exporters and of other languages, and misspelt ones.
 pub fn without_effect(names: impl Iterator<Item = String>) -> Vec<String> {
     let known: Vec<_> = rules().map(|(name, _)| name).collect();
     let mut names: Vec<_> = names
@@ -327,9 +330,9 @@ mod tests {
         })
     }
 
-    /// A value that nothing would obey is refused in one line, which names the variable and no secret.
+    /// A value that would have no effect is refused in one line, which names the variable and contains no secret.
     #[test]
-    fn refuses() {
+    fn refuses_values_without_effect() {
         let cases = [
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
@@ -379,8 +382,8 @@ mod tests {
         }
     }
 
-    /// Headers hold keys, so they do not cross the network in the clear; whichever variable they are in, and
-    /// whichever has the address.
+    /// Headers contain keys, so they are never sent over the network without TLS, whichever variable sets them, and
+    /// whichever variable sets the address.
     #[test]
     fn keeps_headers_secret() -> anyhow::Result<()> {
         for signal in ["", "TRACES_", "METRICS_"] {
@@ -409,10 +412,10 @@ mod tests {
         Ok(())
     }
 
-    /// A variable for traces or metrics wins over the one for both; an empty one counts as unset; the flag wins
-    /// over all.
+    /// A variable for traces or metrics takes precedence over the general one, and the flag over both. An empty
+    /// variable counts as unset.
     #[test]
-    fn obeys() -> anyhow::Result<()> {
+    fn variables_have_an_order_of_precedence() -> anyhow::Result<()> {
         let url = |url: &str| Url::parse(url).ok();
         let plain = read(&[
             ("OTEL_TRACES_SAMPLER", ""),
@@ -432,7 +435,7 @@ mod tests {
 
         let none = read(&[("OTEL_TRACES_EXPORTER", "none"), both])?;
         assert_eq!((none.traces, none.metrics), (None, url("http://both")));
-        // With everything off, nothing else matters.
+        // If everything is turned off, no other variable is checked.
         let off = read(&[("OTEL_SDK_DISABLED", "True"), ("OTEL_TRACES_SAMPLER", "x")])?;
         assert!(off.disabled && off.traces.is_none() && off.metrics.is_none());
 
@@ -457,10 +460,10 @@ mod tests {
         Ok(())
     }
 
-    /// The README's table has every variable, and says for each whether it is obeyed.
+    /// The table in `REFERENCE.md` has every variable, and says for each whether it is refused.
     #[test]
-    fn readme_has_them_all() {
-        let table: Vec<_> = include_str!("../README.md")
+    fn table_has_all_variables() {
+        let table: Vec<_> = include_str!("../REFERENCE.md")
             .lines()
             .filter(|line| line.starts_with("| ") && line.contains("`OTEL_"))
             .collect();

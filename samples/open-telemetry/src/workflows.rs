@@ -1,6 +1,6 @@
-//! The workflows: one with a local activity, an activity and a child, and the child.
+//! The workflows: a parent with a local activity, an activity and a child workflow, and that child.
 //!
-//! Nothing in here knows of spans. The plugin makes them of what workflows do anyway.
+//! They contain no code for tracing. The plugin creates the spans.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -17,34 +17,34 @@ use temporalio_sdk::{
     WorkflowContext, WorkflowResult, WorkflowTermination,
 };
 
-/// How long an attempt may take.
+/// Time limit for an attempt.
 const START_TO_CLOSE: Duration = Duration::from_secs(5);
 
 /// The input of [`CheckoutWorkflow`]: `{"item":"apples"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Checkout {
-    /// What is bought.
+    /// Item to buy.
     pub item: String,
-    /// How many attempts at the payment fail before one succeeds; three are made.
+    /// Number of attempts at the payment that fail before one succeeds. There are at most three attempts.
     #[serde(default)]
     pub failures: u32,
 }
 
-/// Looks whether there is enough, has it paid, and has a child ship it.
+/// Checks the stock, charges the buyer, and starts a child that ships the item.
 #[workflow]
 #[derive(Default)]
 pub struct CheckoutWorkflow;
 
 #[workflow_methods]
 impl CheckoutWorkflow {
-    /// Returns who paid, and how it comes: `"acme pays; apples by bicycle"`.
+    /// Returns who paid and how the item is shipped: `"acme pays; apples by bicycle"`.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
         input: Input<Checkout>,
     ) -> WorkflowResult<String> {
         let Checkout { item, failures } = input.decode(ctx)?;
-        // Before anything is charged: an id that is too long fails the workflow.
+        // An id that is too long fails the workflow, and must do so before anything is charged.
         let shipment_id = child_id(ctx.workflow_id(), "shipment")?;
         // The sample local-activity explains this limit and `timer_backoff_threshold`: otherwise the
         // failure of the last attempt could be lost, and a timeout could cancel a later attempt.
@@ -98,7 +98,7 @@ pub struct ShipmentWorkflow;
 
 #[workflow_methods]
 impl ShipmentWorkflow {
-    /// Returns how it comes: `"apples by bicycle"`.
+    /// Returns how the item is shipped: `"apples by bicycle"`.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,

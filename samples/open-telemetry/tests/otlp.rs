@@ -1,4 +1,4 @@
-//! The real binaries, with a collector that takes OTLP, and with none.
+//! Runs the real binaries, with a collector and without one.
 
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a program may take.
+/// Time limit for a program.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn command(binary: &str, env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
@@ -36,18 +36,21 @@ fn starter(env: &TestEnv, endpoint: &str) -> anyhow::Result<Command> {
     command(env!("CARGO_BIN_EXE_open-telemetry-starter"), env, endpoint)
 }
 
-/// Ends it as `make` does, and returns its log.
+/// Stops the worker as `make` does, and returns its log.
 async fn stop(worker: Child) -> anyhow::Result<String> {
-    let pid = worker.id().context("it has ended")?.to_string();
+    let pid = worker
+        .id()
+        .context("the worker has already ended")?
+        .to_string();
     Command::new("kill").arg(pid).status().await?;
     let ended = timeout(Duration::from_secs(10), worker.wait_with_output()).await??;
     ensure!(ended.status.success());
     Ok(String::from_utf8(ended.stderr)?)
 }
 
-/// Two processes, one trace; and the SDK's metrics arrive too.
+/// The spans of both processes arrive as one trace, and the SDK's metrics arrive too.
 #[tokio::test]
-async fn over_the_wire() -> anyhow::Result<()> {
+async fn traces_and_metrics_arrive() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
@@ -99,11 +102,11 @@ async fn over_the_wire() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No collector: work goes on as ever, and worker and starter each say so once.
+/// Without a collector the workflow completes as usual, and worker and starter each log one warning.
 #[tokio::test]
-async fn without_collector() -> anyhow::Result<()> {
+async fn works_without_a_collector() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    // Nobody listens on a port that was just free.
+    // Nothing listens on a port that has just been released.
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let endpoint = format!("http://{address}");
     let worker = worker(&env, &endpoint)?
@@ -111,7 +114,7 @@ async fn without_collector() -> anyhow::Result<()> {
         .spawn()?;
     let started = starter(&env, &endpoint)?.output().await?;
     ensure!(started.status.success(), "{started:?}");
-    let said = format!("the collector at {endpoint}/ takes no spans, they are dropped: ");
+    let said = format!("the collector at {endpoint}/ does not accept spans, so they are lost: ");
     for log in [String::from_utf8(started.stderr)?, stop(worker).await?] {
         assert_eq!(log.matches(&said).count(), 1, "{log}");
         assert_eq!(log.matches("WARN").count(), 1, "{log}");
@@ -120,9 +123,9 @@ async fn without_collector() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Export after export of the metrics fails, and the worker says so once.
+/// If every export of the metrics fails, the worker logs only one warning.
 #[tokio::test]
-async fn metrics_not_taken() -> anyhow::Result<()> {
+async fn warns_once_about_lost_metrics() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let hangs_up = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", hangs_up.local_addr()?);
@@ -137,9 +140,9 @@ async fn metrics_not_taken() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A collector that takes connections and says nothing holds nobody up for long.
+/// A collector that accepts connections but never answers does not block the programs for long.
 #[tokio::test]
-async fn mute_collector() -> anyhow::Result<()> {
+async fn a_collector_that_hangs_does_not_block() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let mute = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", mute.local_addr()?);
@@ -148,20 +151,20 @@ async fn mute_collector() -> anyhow::Result<()> {
     let started = timeout(Duration::from_secs(10), starter.output()).await??;
     ensure!(started.status.success(), "{started:?}");
     let log = String::from_utf8(started.stderr)?;
-    assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
+    assert_eq!(log.matches("does not accept spans").count(), 1, "{log}");
     Ok(())
 }
 
-/// An address that is none, or that would put a password into the log: one line, which does not
-/// repeat it.
+/// An invalid address, or one with a password, ends the worker with one line that does not repeat the address.
 #[tokio::test]
-async fn bad_endpoint() -> anyhow::Result<()> {
+async fn refuses_bad_endpoints() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let from = "(OTEL_EXPORTER_OTLP_ENDPOINT)";
-    let no_url = format!("the collector's address is no URL like http://127.0.0.1:4317 {from}");
+    let no_url =
+        format!("the collector's address {from} is not a URL such as http://127.0.0.1:4317");
     let password = format!(
-        "the collector's address has credentials in it {from}; they belong into \
-         OTEL_EXPORTER_OTLP_HEADERS"
+        "the collector's address {from} contains credentials; put them into \
+         OTEL_EXPORTER_OTLP_HEADERS instead"
     );
     let cases = [
         ("localhost:4317", &no_url),
@@ -179,8 +182,8 @@ async fn bad_endpoint() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A buyer whose name does not fit into the baggage ends the starter before it starts anything, in one line
-/// without the name.
+/// If the name of the buyer does not fit into the baggage, the starter ends before it starts a workflow, with one
+/// line that does not contain the name.
 #[tokio::test]
 async fn refuses_a_long_tenant() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -191,16 +194,16 @@ async fn refuses_a_long_tenant() -> anyhow::Result<()> {
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(ended.stderr)?,
-        "Error: --tenant is too long: `tenant` has 12007 bytes as baggage, and at most 8192 fit: choose \
-         a shorter value\n"
+        "Error: --tenant is too long: `tenant` takes 12007 bytes as baggage, more than the limit of 8192; \
+         choose a shorter value\n"
     );
     Ok(())
 }
 
-/// A standard variable that would have no effect ends worker and starter at once, in one line that names it. The
-/// unit tests of `variables` have all of them.
+/// A standard variable whose value would have no effect ends worker and starter at once, with one line that names
+/// the variable. The unit tests of `variables` cover all variables.
 #[tokio::test]
-async fn refused_variables() -> anyhow::Result<()> {
+async fn refuses_variables_without_effect() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let local = "http://127.0.0.1:4317";
     let cases = [
@@ -230,8 +233,8 @@ async fn refused_variables() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a worker and a starter with these variables and a collector, and returns what the starter printed to stderr,
-/// what the worker logged and what has arrived. The baggage arrives in any case.
+/// Runs a worker and a starter with these variables and a collector. Returns the stderr of the starter, the log of
+/// the worker, and everything that the collector received. Checks that the baggage arrives in any case.
 async fn with_variables(
     variables: &[(&str, &str)],
     flags: &[&str],
@@ -242,7 +245,7 @@ async fn with_variables(
     let receiver = Receiver::default();
     let received = receiver.subscribe();
     tokio::spawn(receiver.serve(listener));
-    // Nobody listens there: the variable for traces wins.
+    // Nothing listens there, because the variable for traces must take precedence.
     let generic = "http://127.0.0.1:1";
     let prepared = |mut program: Command| {
         program.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint);
@@ -264,9 +267,9 @@ async fn with_variables(
     Ok((String::from_utf8(started.stderr)?, log, received))
 }
 
-/// Turned off, nothing is traced or measured, and the work goes on.
+/// If OpenTelemetry is disabled, there are no spans and no metrics, and the workflow still completes.
 #[tokio::test]
-async fn disabled() -> anyhow::Result<()> {
+async fn can_be_disabled() -> anyhow::Result<()> {
     let off = [("OTEL_SDK_DISABLED", "true")];
     let (stderr, log, received) = with_variables(&off, &["--otlp-metrics", "1"]).await?;
     assert!(
@@ -278,9 +281,9 @@ async fn disabled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Without an exporter there are traces, but nothing is sent.
+/// Without an exporter there are trace ids, but nothing is sent.
 #[tokio::test]
-async fn no_exporter() -> anyhow::Result<()> {
+async fn sends_nothing_without_an_exporter() -> anyhow::Result<()> {
     let none = [("OTEL_TRACES_EXPORTER", "none")];
     let (stderr, log, received) = with_variables(&none, &[]).await?;
     let id = stderr.split_once("trace    ").context("no trace")?.1;
@@ -291,10 +294,10 @@ async fn no_exporter() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The address for traces wins over the one for everything, the service has the name that the variable gives it, and
-/// a misspelt variable is named in a warning.
+/// The address for traces takes precedence over the general one, a variable sets the name of the service, and a
+/// warning names a misspelt variable.
 #[tokio::test]
-async fn named_service() -> anyhow::Result<()> {
+async fn variables_set_address_and_service() -> anyhow::Result<()> {
     let variables = [
         ("OTEL_SERVICE_NAME", "till"),
         ("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,team=green"),

@@ -1,5 +1,5 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses, with spans
-//! in memory. `otlp.rs` has them cross a wire.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary. The spans stay in memory.
+//! `otlp.rs` sends them to a collector.
 
 use crate::outline::outline;
 use anyhow::ensure;
@@ -33,10 +33,10 @@ use temporalio_sdk::{
 };
 use testing::{TestEnv, bad_input, event_types, raw_json, until, with_worker};
 
-/// The buyer, with characters that mean something in a header.
+/// Name of the buyer, with characters that have a meaning in a header.
 const BUYER: &str = " a,b;c=d 100% ==";
 
-/// A client with the plugin, whose worker has it too, and the spans of both.
+/// A test environment whose client has the plugin, and so the worker too, and the spans of both.
 struct Traced {
     env: TestEnv,
     tracing: Tracing,
@@ -57,7 +57,7 @@ impl Traced {
         })
     }
 
-    /// Starts a checkout as the starter does, inside a span and with baggage.
+    /// Starts a checkout as the starter does, in a span and with baggage.
     async fn checkout(
         &self,
         failures: u32,
@@ -83,7 +83,7 @@ impl Traced {
         Ok(self.spans.get_finished_spans()?)
     }
 
-    /// The one trace that there is.
+    /// Returns the outline of the only trace.
     fn outline(&self) -> anyhow::Result<Vec<String>> {
         let spans = self.spans()?;
         let traces: BTreeSet<_> = spans
@@ -99,7 +99,7 @@ impl Traced {
     }
 }
 
-/// Every workflow task replays the workflow from its start.
+/// Returns worker options without a cache, so that every workflow task replays the workflow.
 fn without_cache(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     let mut options = worker_options(task_queue)?;
     options.max_cached_workflows = 0;
@@ -122,8 +122,8 @@ const TREE: [&str; 13] = [
     "",
 ];
 
-/// One trace from the starter to the last activity, in which each attempt is a span. The baggage says who
-/// pays, whatever characters it has.
+/// There is one trace from the starter to the last activity, in which each attempt is a span. The baggage names the
+/// buyer, whatever characters the name contains.
 #[tokio::test]
 async fn one_trace() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
@@ -138,9 +138,9 @@ async fn one_trace() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replayed at every workflow task, the workflow makes the same spans, each once.
+/// A workflow that is replayed in every workflow task creates the same spans, each of them once.
 #[tokio::test]
-async fn replay_adds_none() -> anyhow::Result<()> {
+async fn replay_adds_no_spans() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let body = async {
         let handle = traced.checkout(1).await?;
@@ -161,7 +161,7 @@ async fn replay_adds_none() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A workflow that makes a span itself before it waits.
+/// A workflow that creates a span itself before it waits.
 #[workflow]
 struct OwnSpan {
     tracer: SdkTracer,
@@ -176,10 +176,10 @@ impl OwnSpan {
     }
 }
 
-/// A span that workflow code makes itself is sent once, although the second workflow task replays the code
-/// that made it.
+/// A span that workflow code creates itself is sent once, although the second workflow task replays the code that
+/// creates it.
 #[tokio::test]
-async fn replay_adds_no_span_of_our_own() -> anyhow::Result<()> {
+async fn replay_adds_no_spans_of_workflow_code() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let tracer = traced.tracing.tracer();
     let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
@@ -207,8 +207,8 @@ async fn replay_adds_no_span_of_our_own() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A workflow that a client in Go starts is a part of that client's trace, and its baggage arrives as Go
-/// wrote it, with `=` in the value.
+/// A workflow that a client in Go starts is part of that client's trace. Its baggage arrives unchanged, with `=` in
+/// the value.
 #[tokio::test]
 async fn started_by_go() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
@@ -246,10 +246,10 @@ async fn started_by_go() -> anyhow::Result<()> {
     traced.env.work(worker_options, body).await
 }
 
-/// A workflow that another client started is a trace of its own, one even if replayed; it has no
-/// baggage.
+/// A workflow that a client without the plugin starts has a trace of its own and no baggage. A replay adds no second
+/// trace.
 #[tokio::test]
-async fn started_elsewhere() -> anyhow::Result<()> {
+async fn started_without_the_plugin() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let elsewhere = TestEnv {
         task_queue: traced.env.task_queue.clone(),
@@ -269,10 +269,10 @@ async fn started_elsewhere() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever failed has status error, with the failure's message where it came from; and nothing
-/// else that the failure holds.
+/// The spans of everything that failed have the status error. The span where the failure began has its message, and
+/// no span has anything else from the failure.
 #[tokio::test]
-async fn failed() -> anyhow::Result<()> {
+async fn spans_show_failures() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let body = async {
         let handle = traced.checkout(3).await?;
@@ -300,9 +300,9 @@ async fn failed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED, and its span says error.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED, and its span has the status error.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
     let handle = traced.checkout(0).await?;
     traced.env.ends_cancelled(&handle, worker_options).await?;
@@ -352,7 +352,7 @@ async fn ends_cancelled_with_a_terminated_child() -> anyhow::Result<()> {
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// Bad input fails either workflow at once, and is in no span.
+/// Bad input fails both workflows at once, and no span contains it.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let traced = Traced::new().await?;
@@ -396,9 +396,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A checkout whose shipment's id would be too long fails before anything is charged.
+/// A checkout fails before anything is charged if the id of its shipment would be too long.
 #[tokio::test]
-async fn shipment_id_fits() -> anyhow::Result<()> {
+async fn refuses_a_shipment_id_that_is_too_long() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let apples = [json!({"item": "apples"})];
         env.checks_child_id::<CheckoutWorkflow>("CheckoutWorkflow", &apples, "-shipment")

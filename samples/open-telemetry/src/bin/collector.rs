@@ -1,4 +1,4 @@
-//! Receives traces and prints each as a tree: for a reader who has no collector at hand.
+//! Receives traces and prints each one as a tree, for readers who have no other collector.
 
 use anyhow::Context;
 use clap::Parser;
@@ -7,14 +7,14 @@ use shared::{MainResult, ShutdownSignals, init_logs};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
-/// A trace has no end. It is printed when nothing has come for longer than the five seconds after
-/// which a process sends what it has, and when the collector ends.
+/// How long nothing must arrive before the traces are printed. It is longer than the five seconds after which a
+/// process sends its spans. A trace has no end that a collector could wait for.
 const QUIET: Duration = Duration::from_secs(6);
 
 /// Receives OTLP over gRPC and prints each trace as a tree, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 is any free one
+    /// Address on which to listen; port 0 stands for any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4317")]
     listen: SocketAddr,
 }
@@ -43,7 +43,7 @@ async fn main() -> MainResult {
 }
 
 async fn quiet(received: &mut watch::Receiver<Received>) {
-    // The sender is the receiver of spans, which is there as long as we are.
+    // An error would mean that the receiver is gone, but it lives as long as this program.
     let _ = received.changed().await;
     while timeout(QUIET, received.changed()).await.is_ok() {}
 }

@@ -1,4 +1,4 @@
-//! Starts the workflow inside a span of its own, with baggage, and sends that span too.
+//! Starts the workflow in a root span and with baggage, and sends that span to the collector.
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -17,10 +17,10 @@ use opentelemetry::{
 use shared::{MainResult, StarterArgs, end_on_signals, init_logs, print_result, print_started};
 use temporalio_client::WorkflowStartOptions;
 
-/// Starts `CheckoutWorkflow` and prints its result, and the id of the trace that it all is in.
+/// Starts `CheckoutWorkflow`, and prints its result and the id of the trace.
 #[derive(Parser)]
 struct Args {
-    /// What is bought
+    /// Item to buy
     #[arg(default_value = "apples")]
     item: String,
 
@@ -28,7 +28,7 @@ struct Args {
     #[arg(long, default_value = "acme")]
     tenant: String,
 
-    /// How many attempts at the payment fail; three are made
+    /// Number of attempts at the payment that fail; there are at most three attempts
     #[arg(long, default_value_t = 0)]
     failures: u32,
 
@@ -46,7 +46,7 @@ async fn main() -> MainResult {
     init_logs()?;
     let tracing = Tracing::start("open-telemetry-starter", &args.otlp.settings()?)?;
     let ended = checkout(args, &tracing).await;
-    // Whatever came of it: a trace of what went wrong is worth the most.
+    // Also after an error, because a trace is most useful when something went wrong.
     tracing.finish();
     ended
 }
@@ -62,13 +62,13 @@ async fn checkout(args: Args, tracing: &Tracing) -> MainResult {
         item: args.item,
         failures: args.failures,
     };
-    // Ends when it is dropped, at the end of this function.
+    // The span ends when it is dropped, at the end of this function.
     let span = tracing.tracer().start("checkout");
     let context =
         Context::current_with_span(span).with_baggage([KeyValue::new(TENANT, args.tenant)]);
     let handle = client
         .start_workflow(CheckoutWorkflow::run, input.into(), options)
-        // What the plugin sends along is the context of the call.
+        // The plugin sends the context in which this call runs.
         .with_context(context.clone())
         .await?;
     print_started(&handle, task_queue);

@@ -1,4 +1,6 @@
-//! Polls the task queue, runs the workflows and their activities, and sends their spans.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+//!
+//! It also sends their spans to a collector.
 
 use clap::Parser;
 use open_telemetry::{
@@ -10,14 +12,13 @@ use shared::{MainResult, WorkerArgs, end_on_signals, init_logs_as, run_until_shu
 use std::time::Duration;
 use temporalio_sdk::Worker;
 
-/// Polls a task queue, runs the workflows and activities of this sample and sends their spans to a
-/// collector, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
     otlp: OtlpArgs,
 
-    /// Send the SDK's metrics there too, every ten seconds or as often as said here
+    /// Also send the SDK's metrics to the collector, every SECONDS or, without a number, every ten seconds
     #[arg(
         long,
         help_heading = "OpenTelemetry",
@@ -32,7 +33,7 @@ struct Args {
     worker: WorkerArgs,
 }
 
-// Not on one thread: `finish` would block that, and with it what sends the last spans.
+// Needs more than one thread: `finish` blocks its thread until the last spans are sent by another.
 #[tokio::main]
 async fn main() -> MainResult {
     let args = Args::parse();

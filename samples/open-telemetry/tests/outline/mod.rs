@@ -1,8 +1,8 @@
-//! A trace as a test compares it.
+//! Converts a trace into a form that tests can compare.
 
 use open_telemetry::receiver::{Span, tree};
 
-/// What [`tree`] prints, less the ids and how long it took: name and error.
+/// Returns the lines of [`tree`] without ids and durations: only names and errors.
 pub fn outline(spans: &[Span]) -> Vec<String> {
     let tree = tree(spans);
     let lines = tree.lines().filter(|line| !line.starts_with("trace "));
