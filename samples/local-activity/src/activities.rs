@@ -1,4 +1,4 @@
-//! Activities short enough to run inside the worker, as part of a workflow task.
+//! Activities that are short enough to run inside the worker, as part of a workflow task.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use temporalio_sdk::{
 /// Input of `compose_greeting`: `{"greeting":"Hello","name":"World"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ComposeGreetingInput {
-    /// The word of greeting.
+    /// Word to greet with.
     pub greeting: String,
-    /// Whom to greet.
+    /// Name to greet.
     pub name: String,
 }
 
-/// How long an attempt of `fail_at_first` may take.
+/// Time limit for an attempt of `fail_at_first`.
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The activities of this sample.
@@ -25,7 +25,7 @@ pub struct GreetingActivities;
 
 #[activities]
 impl GreetingActivities {
-    /// Puts a greeting together.
+    /// Composes a greeting.
     #[activity(name = "compose_greeting")]
     pub async fn compose_greeting(
         _ctx: ActivityContext,
@@ -35,7 +35,7 @@ impl GreetingActivities {
         Ok(format!("{greeting}, {name}!"))
     }
 
-    /// Tells whether there is anything in the text.
+    /// Returns whether the text is more than white space.
     #[activity(name = "validate_input")]
     pub async fn validate_input(
         _ctx: ActivityContext,
@@ -44,27 +44,29 @@ impl GreetingActivities {
         Ok(!text.trim().is_empty())
     }
 
-    /// Fails its first `failures` attempts, then returns the number of the one that succeeded.
+    /// Fails its first `failures` attempts, and then returns the number of the attempt that succeeded.
     #[activity(name = "fail_at_first")]
     pub async fn fail_at_first(ctx: ActivityContext, failures: u32) -> Result<u32, ActivityError> {
         let attempt = ctx.info().attempt;
         let work = async {
             if attempt <= failures {
-                let text = format!("attempt {attempt} fails, as it was told to");
-                let failure = ApplicationFailure::builder(text).type_name("AsTold".to_owned());
+                let text = format!("attempt {attempt} failed on request");
+                let failure =
+                    ApplicationFailure::builder(text).type_name("RequestedFailure".to_owned());
                 return Err(failure.build().into());
             }
             Ok(attempt)
         };
-        limited(ATTEMPT_LIMIT, work).await
+        with_time_limit(ATTEMPT_LIMIT, work).await
     }
 }
 
-/// Ends work that takes too long, with an error that is retried.
+/// Runs `work` with a time limit. If the time runs out, the error is one that the worker retries.
 ///
-/// A local activity that is retried inside the worker needs its limit here. If the workflow sets it as
-/// `start_to_close_timeout`, the SDK lets it run on after a failed attempt, and it cancels the next one.
-async fn limited<T>(
+/// A local activity that is retried inside the worker needs its time limit here. If the workflow set a
+/// `start_to_close_timeout` instead, the SDK would not stop the timer after a failed attempt, and the timer would
+/// cancel the next attempt.
+async fn with_time_limit<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, ActivityError>>,
 ) -> Result<T, ActivityError> {
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::{ActivityEnvironment, TestActivityInfoOptions};
 
-    /// Each activity alone, with neither server nor worker.
+    /// Each activity runs without a server and without a worker.
     #[tokio::test]
     async fn composes_and_validates() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
@@ -106,9 +108,9 @@ mod tests {
         Ok(())
     }
 
-    /// The failing attempts fail, and the next one does not.
+    /// The activity fails as many attempts as the input asks for, and succeeds in the next one.
     #[tokio::test]
-    async fn fails_as_told() {
+    async fn fails_as_often_as_asked() {
         for (attempt, succeeds) in [(1, false), (2, false), (3, true)] {
             let info = TestActivityInfoOptions::builder().attempt(attempt).build();
             let env = ActivityEnvironment::builder().info(info).build();
@@ -117,13 +119,13 @@ mod tests {
         }
     }
 
-    /// An attempt that hangs ends with an error that is retried; one in time keeps its result.
+    /// An attempt that hangs ends with an error that is retried. An attempt that ends in time keeps its result.
     #[tokio::test]
     async fn limits_an_attempt() {
-        let in_time = limited(Duration::from_secs(60), async { Ok(1) }).await;
+        let in_time = with_time_limit(Duration::from_secs(60), async { Ok(1) }).await;
         assert!(matches!(in_time, Ok(1)));
         let hangs = std::future::pending::<Result<(), _>>();
-        let error = limited(Duration::from_millis(10), hangs).await;
+        let error = with_time_limit(Duration::from_millis(10), hangs).await;
         let Err(ActivityError::Application(failure)) = error else {
             panic!("{error:?}");
         };

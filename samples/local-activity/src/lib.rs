@@ -8,20 +8,20 @@ use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow};
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "local-activity-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
         .register_workflow::<LocalActivityWorkflow>()?
         .register_workflow::<RegularActivityWorkflow>()?
         .register_workflow::<LocalRetryWorkflow>()?
-        // An activity is not local by itself: the workflow decides, at each call.
+        // An activity is not local by itself: the workflow decides at each call.
         .register_activities(GreetingActivities)
         .activity_inbound_interceptor(LogFields)
         .workflow_interceptor(LogFields::in_workflows())

@@ -1,4 +1,4 @@
-//! The workflows: two local activities, the same two as regular ones, and one that is retried.
+//! The workflows: one with two local activities, one with two regular ones, and one with retries.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -11,10 +11,10 @@ use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, LocalActivityOptions, WorkflowContext, WorkflowResult};
 
-/// What the workflows return when the greeting turns out to be blank.
+/// Result of the workflows if the greeting is blank.
 const INVALID: &str = "Invalid result";
 
-/// Composes a greeting and validates it, both by local activities.
+/// Composes a greeting and validates it with two local activities.
 #[workflow]
 #[derive(Default)]
 pub struct LocalActivityWorkflow;
@@ -59,7 +59,7 @@ impl LocalActivityWorkflow {
     }
 }
 
-/// The same by regular activities, to compare.
+/// Does the same with regular activities, for comparison.
 #[workflow]
 #[derive(Default)]
 pub struct RegularActivityWorkflow;
@@ -93,20 +93,20 @@ impl RegularActivityWorkflow {
     }
 }
 
-/// Runs a local activity that fails its first attempts, and waits longer after each one.
+/// Runs a local activity that fails its first attempts, with a longer wait after each of them.
 #[workflow]
 #[derive(Default)]
 pub struct LocalRetryWorkflow;
 
 #[workflow_methods]
 impl LocalRetryWorkflow {
-    /// Returns the number of the attempt that succeeded, or fails as the last attempt did.
+    /// Returns the number of the attempt that succeeded, or fails with the failure of the last attempt.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, failures: Input<u32>) -> WorkflowResult<u32> {
         let failures = failures.decode(ctx)?;
         // The waits are 0.3 s, 0.6 s, 1.2 s and 2.4 s. The first is below the threshold, so the worker
         // waits inside the workflow task, and the history does not show it. Before the later attempts, a
-        // timer of the workflow waits, and a worker that dies meanwhile loses nothing.
+        // timer of the workflow waits, and a worker that dies during such a wait loses nothing.
         let retry_policy = RetryPolicy::builder()
             .initial_interval(Duration::from_millis(300))
             // Five attempts of at most 2 s and their waits end long before the timeout. If the time ran

@@ -1,4 +1,4 @@
-//! Recorded histories against today's code.
+//! Replays recorded histories with today's code.
 
 use local_activity::workflows::{
     LocalActivityWorkflow, LocalRetryWorkflow, RegularActivityWorkflow,
@@ -6,7 +6,7 @@ use local_activity::workflows::{
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use testing::replay_all;
 
-/// A change that breaks workflows already running breaks this test.
+/// A change that would break running workflows fails this test.
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()

@@ -1,4 +1,4 @@
-//! Timeouts and retries of local activities: three traps of the SDK, and how the sample avoids them.
+//! Timeouts and retries of local activities: three faults of the SDK, and how this sample avoids them.
 
 use anyhow::Context;
 use local_activity::{
@@ -28,27 +28,27 @@ use temporalio_sdk::{
 use testing::{event_types, with_worker};
 use tokio::time::sleep;
 
-/// What [`Retries`] does, in milliseconds.
+/// Input of [`RetryOnce`], in milliseconds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Plan {
     start_to_close: Option<u64>,
     schedule_to_close: Option<u64>,
     timer_backoff_threshold: Option<u64>,
-    /// How long the first attempt takes, which fails.
+    /// Duration of the first attempt, which fails.
     first_attempt: u64,
-    /// The wait before the second attempt.
+    /// Wait before the second attempt.
     wait: u64,
-    /// How long the second attempt takes, which is the last.
+    /// Duration of the second attempt, which is the last.
     second_attempt: u64,
 }
 
 /// Runs a local activity that fails once.
 #[workflow]
 #[derive(Default)]
-struct Retries;
+struct RetryOnce;
 
 #[workflow_methods]
-impl Retries {
+impl RetryOnce {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
         let plan = plan.decode(ctx)?;
@@ -69,17 +69,17 @@ impl Retries {
     }
 }
 
-/// Activities that take their time. Some stand in for those of the sample, under the same names.
+/// Slow activities. Some are mocks of the sample's activities, under the same names.
 #[derive(Clone, Default)]
 pub struct SlowActivities {
     /// Whether a second attempt was cancelled.
     cancelled: Arc<AtomicBool>,
-    /// How long each attempt may take: from its schedule on, and from its start on.
+    /// Time limits of each attempt: since it was scheduled, and since it started.
     limits: Arc<Mutex<Vec<(Duration, Duration)>>>,
 }
 
 impl SlowActivities {
-    /// Fails the first attempt after `first`; returns the number of any other after `later`.
+    /// Fails the first attempt after `first`. Returns the number of a later attempt after `later`.
     async fn attempt(
         &self,
         ctx: &ActivityContext,
@@ -92,7 +92,7 @@ impl SlowActivities {
             (info.scheduled_time, info.started_time, info.deadline)
         {
             let since_scheduled = deadline.duration_since(scheduled)?;
-            // An attempt may start after its deadline: see the schedule-to-close timeout below.
+            // An attempt may start after its deadline: see `a_schedule_to_close_timeout_is_lost_in_the_wait`.
             let since_started = deadline.duration_since(started).unwrap_or_default();
             let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
             limits.push((since_scheduled, since_started));
@@ -160,26 +160,26 @@ fn options(
     activities: SlowActivities,
 ) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
-        .register_workflow::<Retries>()?
+        .register_workflow::<RetryOnce>()?
         .register_workflow::<LocalActivityWorkflow>()?
         .register_workflow::<LocalRetryWorkflow>()?
         .register_activities(activities)
         .build())
 }
 
-/// How [`Retries`] went.
+/// Outcome of [`RetryOnce`].
 struct Outcome {
-    /// The number of the attempt that succeeded, or why none did.
+    /// Number of the attempt that succeeded, or the reason why none did.
     result: Result<u32, String>,
-    /// What [`chain`] makes of the error, if there is one.
+    /// Failures that [`chain`] found in the error, if there is an error.
     causes: Vec<String>,
     /// Whether the second attempt was cancelled.
     cancelled: bool,
-    /// How many timers of the workflow fired.
+    /// Number of the workflow's timers that fired.
     timers: usize,
 }
 
-/// The failure of a workflow and its causes, a line each.
+/// Returns the failure of a workflow and its causes, one line each.
 fn chain(error: &WorkflowGetResultError) -> Vec<String> {
     let WorkflowGetResultError::Failed(failure) = error else {
         return vec![format!("{error:?}")];
@@ -201,7 +201,7 @@ fn chain(error: &WorkflowGetResultError) -> Vec<String> {
         .collect()
 }
 
-async fn carry_out(plan: Plan) -> anyhow::Result<Outcome> {
+async fn run_plan(plan: Plan) -> anyhow::Result<Outcome> {
     let activities = SlowActivities::default();
     let mut outcome = None;
     let slow = activities.clone();
@@ -210,7 +210,7 @@ async fn carry_out(plan: Plan) -> anyhow::Result<Outcome> {
         async |env| {
             let handle = env
                 .client
-                .start_workflow(Retries::run, plan.into(), env.start_options())
+                .start_workflow(RetryOnce::run, plan.into(), env.start_options())
                 .await?;
             let result = handle.get_result(Default::default()).await;
             let events = event_types(&handle).await?;
@@ -224,10 +224,11 @@ async fn carry_out(plan: Plan) -> anyhow::Result<Outcome> {
         },
     )
     .await?;
-    outcome.context("the test has not run")
+    outcome.context("the test did not run")
 }
 
-/// A failed attempt (2 s) whose timeout (3 s) has not run out, then one that would take 1.5 s.
+/// Returns a plan in which the first attempt fails after 2 s, before its timeout of 3 s, and the second attempt
+/// takes 1.5 s.
 fn start_to_close() -> Plan {
     Plan {
         start_to_close: Some(3000),
@@ -238,12 +239,12 @@ fn start_to_close() -> Plan {
     }
 }
 
-/// The trap: when the worker itself waits before a retry, the start-to-close timer of the failed
-/// attempt runs on and cancels the next attempt, long before that one's own time is up. Once the SDK
-/// stops that timer, this test fails, and the sample needs no way around it any more.
+/// The first fault: if the worker itself waits before a retry, the start-to-close timer of the failed attempt
+/// keeps running, and cancels the next attempt long before its own time is up. When the SDK stops that timer,
+/// this test fails, and the sample no longer needs its workaround.
 #[tokio::test]
 async fn a_failed_attempts_timer_cancels_the_next_attempt() -> anyhow::Result<()> {
-    let outcome = carry_out(start_to_close()).await?;
+    let outcome = run_plan(start_to_close()).await?;
     assert_eq!(outcome.timers, 0);
     assert!(outcome.cancelled);
     assert_eq!(
@@ -253,11 +254,10 @@ async fn a_failed_attempts_timer_cancels_the_next_attempt() -> anyhow::Result<()
     Ok(())
 }
 
-/// The way around it: when a timer of the workflow waits before each retry, every attempt has the
-/// whole of its time.
+/// The workaround: if a timer of the workflow waits before each retry, every attempt has its full time.
 #[tokio::test]
 async fn with_timers_each_attempt_has_its_own_time() -> anyhow::Result<()> {
-    let outcome = carry_out(Plan {
+    let outcome = run_plan(Plan {
         timer_backoff_threshold: Some(0),
         ..start_to_close()
     })
@@ -268,7 +268,7 @@ async fn with_timers_each_attempt_has_its_own_time() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Less time (2 s) than the first attempt and the wait after it take (3 s).
+/// Returns a plan with a timeout (2 s) that is shorter than the first attempt and the wait after it (3 s).
 fn schedule_to_close() -> Plan {
     Plan {
         schedule_to_close: Some(2000),
@@ -279,22 +279,22 @@ fn schedule_to_close() -> Plan {
     }
 }
 
-/// Another trap: a schedule-to-close timeout that runs out while the worker itself waits is lost. Once
-/// the SDK heeds it, this test fails, and the README need not warn any more.
+/// The second fault: a schedule-to-close timeout that runs out while the worker itself waits is lost. When the
+/// SDK respects it, this test fails, and the README no longer needs the warning.
 #[tokio::test]
 async fn a_schedule_to_close_timeout_is_lost_in_the_wait() -> anyhow::Result<()> {
-    let outcome = carry_out(schedule_to_close()).await?;
+    let outcome = run_plan(schedule_to_close()).await?;
     assert_eq!(outcome.timers, 0);
     assert_eq!(outcome.result, Ok(2));
     Ok(())
 }
 
-/// With timers of the workflow the timeout holds. But it is the third trap: of a local activity that runs
-/// out of time, the failure of its last attempt is lost. Once the SDK keeps that failure, this test fails,
-/// and the workflows need not limit their attempts any more.
+/// With timers of the workflow the timeout works. But it shows the third fault: if a local activity runs out of
+/// time, the failure of its last attempt is lost. When the SDK keeps that failure, this test fails, and the
+/// workflows no longer need to limit their attempts.
 #[tokio::test]
-async fn with_timers_a_schedule_to_close_timeout_holds() -> anyhow::Result<()> {
-    let outcome = carry_out(Plan {
+async fn with_timers_a_schedule_to_close_timeout_works() -> anyhow::Result<()> {
+    let outcome = run_plan(Plan {
         timer_backoff_threshold: Some(0),
         ..schedule_to_close()
     })
@@ -313,8 +313,8 @@ async fn with_timers_a_schedule_to_close_timeout_holds() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The sample's retries inside the worker: a failed attempt of 1.4 s does not shorten the next one,
-/// which succeeds after 1.5 s. All attempts together may take a minute.
+/// The sample's retries inside the worker: a failed attempt of 1.4 s does not shorten the next attempt, which
+/// succeeds after 1.5 s. All attempts together may take a minute.
 #[tokio::test]
 async fn local_retry_workflow_cancels_no_attempt() -> anyhow::Result<()> {
     let activities = SlowActivities::default();
@@ -335,8 +335,8 @@ async fn local_retry_workflow_cancels_no_attempt() -> anyhow::Result<()> {
     .await
 }
 
-/// The sample's start-to-close timeout of two seconds: a second attempt that begins 1.1 s after the
-/// first has two seconds too, and succeeds after 1.2 s.
+/// The sample's start-to-close timeout of two seconds: a second attempt that starts 1.1 s after the first one
+/// also has two seconds, and succeeds after 1.2 s.
 #[tokio::test]
 async fn local_activity_workflow_cancels_no_attempt() -> anyhow::Result<()> {
     let activities = SlowActivities::default();

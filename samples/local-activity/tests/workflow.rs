@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::bail;
 use local_activity::{
@@ -28,7 +28,7 @@ use temporalio_sdk::{
 };
 use testing::{TestEnv, activity_types, bad_input, event_types, events, with_worker};
 
-/// Two markers, no scheduled activity, one workflow task.
+/// The history has two markers, no scheduled activity and one workflow task.
 #[tokio::test]
 async fn greets_within_one_workflow_task() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -59,8 +59,8 @@ async fn greets_within_one_workflow_task() -> anyhow::Result<()> {
     .await
 }
 
-/// A name of as many bytes as an input may have is greeted, by local and by regular activities. One byte
-/// more fails the workflow.
+/// The longest name that an input accepts is greeted, by local and by regular activities. One byte more fails the
+/// workflow.
 #[tokio::test]
 async fn limits_long_names() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -91,7 +91,7 @@ async fn limits_long_names() -> anyhow::Result<()> {
     .await
 }
 
-/// Regular activities, each with its timeout, give the same result and a longer history.
+/// Regular activities return the same result. Each of them has its events in the history, and its timeout.
 #[tokio::test]
 async fn regular_activities_do_the_same() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -124,9 +124,9 @@ async fn regular_activities_do_the_same() -> anyhow::Result<()> {
     .await
 }
 
-/// Retried twice: the short wait inside the worker, the long one by a timer in the history.
+/// The first wait is short, and the worker itself waits. The second wait is longer, and a timer in the history.
 #[tokio::test]
-async fn waits_by_a_timer_when_the_wait_is_long() -> anyhow::Result<()> {
+async fn long_waits_use_a_timer() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let timers = async |failures: u32| -> anyhow::Result<usize> {
             let handle = env
@@ -150,8 +150,8 @@ async fn waits_by_a_timer_when_the_wait_is_long() -> anyhow::Result<()> {
     .await
 }
 
-/// After its last attempt, a local activity fails the workflow with its own failure, which no activity
-/// failure wraps.
+/// After its last attempt, a local activity fails the workflow with its own failure. There is no activity failure
+/// around it.
 #[tokio::test]
 async fn keeps_the_last_failure() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -166,17 +166,14 @@ async fn keeps_the_last_failure() -> anyhow::Result<()> {
         let IncomingError::Application(application) = &*failure else {
             bail!("{failure:?}");
         };
-        assert_eq!(application.type_name(), Some("AsTold"));
-        assert_eq!(
-            application.to_string(),
-            "attempt 5 fails, as it was told to"
-        );
+        assert_eq!(application.type_name(), Some("RequestedFailure"));
+        assert_eq!(application.to_string(), "attempt 5 failed on request");
         Ok(())
     })
     .await
 }
 
-/// Stands in for the sample's activities, under the same names: its greetings are blank.
+/// Mocks of the sample's activities, under the same names, whose greetings are blank.
 pub struct BlankActivities;
 
 #[activities]
@@ -205,9 +202,9 @@ fn blank_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistration
         .build())
 }
 
-/// A blank greeting is not returned as one.
+/// If the greeting is blank, the workflow returns an error text instead.
 #[tokio::test]
-async fn tells_a_blank_greeting() -> anyhow::Result<()> {
+async fn recognizes_a_blank_greeting() -> anyhow::Result<()> {
     with_worker(blank_options, async |env| {
         let handle = env
             .client
@@ -226,7 +223,7 @@ async fn tells_a_blank_greeting() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that is no string fails the workflow at once.
+/// Input that is not a string fails the workflow at once.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -240,9 +237,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client

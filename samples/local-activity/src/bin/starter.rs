@@ -1,4 +1,4 @@
-//! Starts one of the workflows and waits for its result; or compares two of them.
+//! Starts one of the workflows and prints its result. It can also compare the costs of two of them.
 
 use clap::Parser;
 use local_activity::{
@@ -15,15 +15,15 @@ use temporalio_client::{Client, WorkflowStartOptions};
 /// Starts `LocalActivityWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "World")]
     name: String,
 
-    /// Start `LocalRetryWorkflow` instead, with an activity that fails so many times
+    /// Start `LocalRetryWorkflow` instead, with an activity that fails its first N attempts
     #[arg(long, value_name = "N", conflicts_with = "compare")]
     failures: Option<u32>,
 
-    /// Before that, run local and regular activities N times each and print what they cost
+    /// Before that, run local and regular activities N times each, and compare their time and history events
     #[arg(long, value_name = "N")]
     compare: Option<NonZeroU32>,
 
@@ -60,7 +60,7 @@ async fn main() -> MainResult {
     Ok(print_result(&handle.get_result(Default::default()).await?)?)
 }
 
-/// Prints, for each kind, the median time from start to result and the length of the history.
+/// Prints the median time from start to result, and the length of the history, for each kind of activity.
 async fn compare_costs(
     client: &Client,
     starter: &StarterArgs,
@@ -70,7 +70,7 @@ async fn compare_costs(
 ) -> anyhow::Result<()> {
     let (mut local, mut regular) = (Vec::new(), Vec::new());
     let (mut local_events, mut regular_events) = (0, 0);
-    // In turns, so that whatever else the machine does slows both alike.
+    // They take turns, so that other load on the machine slows down both in the same way.
     for _ in 0..times.get() {
         let options = || {
             let id = starter.workflow_id("local-activity")?;
