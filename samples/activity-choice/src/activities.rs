@@ -1,4 +1,4 @@
-//! One activity a fruit. In earnest each would call another supplier.
+//! One activity for each fruit. In a real program, each would call a different supplier.
 
 use crate::ledger::Ledger;
 use shared::idempotency_key;
@@ -8,7 +8,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 /// The activities of this sample.
 pub struct FruitActivities {
-    /// Where orders are made, if anywhere.
+    /// Ledger in which to record orders, if any.
     pub ledger: Option<Ledger>,
 }
 
@@ -64,10 +64,10 @@ impl FruitActivities {
         let Some(ledger) = self.ledger.clone() else {
             return Ok(order);
         };
-        // An activity runs at least once: if a worker dies after the order, the server does not know that
-        // it was made, and the next attempt orders again. The ledger recognizes it by the same key.
+        // An activity runs at least once: if a worker dies after the order, the server does not know about the
+        // order, and the next attempt orders again. The ledger recognizes it because it has the same key.
         let key = idempotency_key(ctx.info())?;
-        // A file blocks its thread, and other activities may need that thread.
+        // File access blocks the thread, which other activities may need.
         let ordering = tokio::task::spawn_blocking(move || {
             ledger.order(&key, &order)?;
             anyhow::Ok(order)
@@ -81,9 +81,9 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::ActivityEnvironment;
 
-    /// Each activity alone, with neither server nor worker.
+    /// Each activity runs without a server and without a worker.
     #[tokio::test]
-    async fn order() -> anyhow::Result<()> {
+    async fn orders_each_fruit() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder()
             .register_activities(FruitActivities { ledger: None })
             .build();

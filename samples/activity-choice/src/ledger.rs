@@ -1,4 +1,4 @@
-//! Where orders are made, each once: a file that stands for the supplier's books.
+//! A ledger that records each order once. The file stands in for the supplier's database.
 
 use anyhow::Context;
 use std::{
@@ -7,23 +7,23 @@ use std::{
     path::PathBuf,
 };
 
-/// A file with a line for each order: its key, escaped, a tab, what was ordered.
+/// A file with one line per order: the escaped key, a tab, and the order.
 #[derive(Clone, Debug)]
 pub struct Ledger(PathBuf);
 
 impl Ledger {
-    /// The one in `file`, which need not be there yet.
+    /// Creates a ledger in `file`. The first order creates the file if it does not exist.
     pub fn new(file: PathBuf) -> Self {
         Self(file)
     }
 
-    /// Makes an order, unless there is one with this `key`.
+    /// Records an order, unless the ledger already has one with this `key`.
     ///
     /// # Errors
-    /// If the file cannot be read or written; the error names it.
+    /// If the file cannot be read or written. The error names the file.
     pub fn order(&self, key: &str, order: &str) -> anyhow::Result<()> {
         self.append(key, order)
-            .with_context(|| format!("cannot order by {}", self.0.display()))
+            .with_context(|| format!("cannot record the order in {}", self.0.display()))
     }
 
     fn append(&self, key: &str, order: &str) -> std::io::Result<()> {
@@ -32,16 +32,16 @@ impl Ledger {
             .append(true)
             .create(true)
             .open(&self.0)?;
-        // Another worker may be looking for the same key. A lock ends with the process that has it.
+        // Another worker may look for the same key. The system releases the lock when its process ends.
         file.lock()?;
         let mut orders = String::new();
         file.read_to_string(&mut orders)?;
-        // The key has a workflow id in it, and any client may put a tab or a line break into one.
+        // Escaped, because a key may contain text from a client, such as a tab or a line break.
         let key = key.escape_debug().to_string();
         let with_key = |line: &str| line.split('\t').next() == Some(&key);
         if !orders.lines().any(with_key) {
             file.write_all(format!("{key}\t{order}\n").as_bytes())?;
-            // Else it could be gone with the machine, although the server was told of it.
+            // Otherwise a crash of the machine could lose the order after the server has learned about it.
             file.sync_data()?;
         }
         Ok(())
@@ -52,7 +52,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    /// An order is made once for each key, and in one line, whatever a client has put into the key.
+    /// The ledger has one order per key, each in one line, whatever characters the key contains.
     #[test]
     fn orders_once() -> anyhow::Result<()> {
         let file = std::env::temp_dir().join(format!("ledger-{}.txt", std::process::id()));

@@ -10,14 +10,14 @@ use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::PurchaseFruitsWorkflow;
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "activity-choice-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike; orders go to `ledger`, if there
-/// is one.
+/// Returns the options of the worker, which the worker binary and the tests share. The worker records orders in
+/// `ledger`, if there is one.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(
     task_queue: &str,
     ledger: Option<Ledger>,

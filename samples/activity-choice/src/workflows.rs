@@ -1,4 +1,4 @@
-//! The workflow: one `match` decides which activity an item needs.
+//! The workflow. One `match` chooses the activity for each item.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -12,10 +12,10 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// The workflow's input: `{"items":[{"fruit":1,"amount":8}]}`.
+/// Input of the workflow: `{"items":[{"fruit":1,"amount":8}]}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ShoppingList {
-    /// What to order, in this order; 5,000 items at most.
+    /// Items to order, one after the other. At most 5,000.
     #[serde(deserialize_with = "at_most::<_, _, 5000>")]
     pub items: Vec<Item>,
 }
@@ -23,14 +23,14 @@ pub struct ShoppingList {
 /// One line of a [`ShoppingList`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Item {
-    /// Which fruit.
+    /// Kind of fruit.
     pub fruit: Fruit,
-    /// How many.
+    /// Number of pieces.
     pub amount: u32,
 }
 
-/// A fruit; on the wire the integer given here.
-// Serde's default would be the variant's name, which other languages' integer enums do not send.
+/// Kind of fruit, an integer in JSON.
+// By default serde uses the name of the variant, which integer enums in other languages do not send.
 #[derive(Clone, Copy, Debug, Deserialize_repr, Eq, PartialEq, Serialize_repr)]
 #[repr(u8)]
 pub enum Fruit {
@@ -44,14 +44,14 @@ pub enum Fruit {
     Orange = 4,
 }
 
-/// Orders each item by the activity for its fruit, one after the other.
+/// Orders the items one after the other, each with the activity for its fruit.
 #[workflow]
 #[derive(Default)]
 pub struct PurchaseFruitsWorkflow;
 
 #[workflow_methods]
 impl PurchaseFruitsWorkflow {
-    /// Returns what the activities said, joined.
+    /// Returns the results of the activities as one text.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -62,7 +62,7 @@ impl PurchaseFruitsWorkflow {
         let mut ordered = String::new();
         for Item { fruit, amount } in list.items {
             let options = options.clone();
-            // Without `_ =>` on purpose: a new fruit does not compile until it has an activity.
+            // There is deliberately no `_ =>`: a new fruit does not compile until it has an activity.
             ordered += &match fruit {
                 Fruit::Apple => ctx
                     .execute_activity(FruitActivities::order_apples, amount, options)

@@ -1,4 +1,4 @@
-//! What production does to a worker, done to the real worker binary under load.
+//! Kills the real worker binary under load.
 
 #![cfg(unix)]
 
@@ -14,7 +14,7 @@ const LOAD: &str = include_str!("load.json");
 
 type Handle = WorkflowHandle<Client, UntypedWorkflow>;
 
-/// The workflow of the load that has this run id.
+/// Finds the workflow of the load that has this run id.
 async fn find(
     load_test: &LoadTest,
     run_id: &str,
@@ -22,7 +22,7 @@ async fn find(
     for number in 0..load_test.load.workflows {
         let id = format!("{}-{number}", load_test.task_queue);
         let handle = load_test.client.get_workflow_handle(id);
-        // An error is a workflow that has not been started yet.
+        // An error means that this workflow has not been started yet.
         if let Ok(description) = handle.describe(Default::default()).await
             && description.run_id() == run_id
         {
@@ -32,8 +32,8 @@ async fn find(
     bail!("no workflow of the load has the run id {run_id}")
 }
 
-/// Killed after an order of which the server has not heard, and so run again: each of the load's
-/// orders, four by every other of its forty workflows, is in the ledger once.
+/// If the worker is killed after an order that the server does not know about, the activity runs again, and the
+/// ledger still has each order once. Every other one of the forty workflows makes four orders.
 #[tokio::test]
 async fn orders_are_made_once() -> anyhow::Result<()> {
     let server = address()?;
@@ -69,7 +69,7 @@ async fn orders_are_made_once() -> anyhow::Result<()> {
             _ => None,
         });
     assert!(attempts.max() > Some(1));
-    // None is there twice: `run_during` has looked.
+    // `run_during` has checked that no order is there twice.
     assert_eq!(ledger.keys()?.len(), 20 * 4);
     worker.kill().await
 }

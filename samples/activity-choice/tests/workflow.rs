@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use activity_choice::{ledger::Ledger, workflows::PurchaseFruitsWorkflow};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
     activity_choice::worker_options(task_queue, None)
 }
 
-/// Starts the workflow as a client of another language does.
+/// Starts the workflow as a client in another language does.
 async fn start(
     env: &TestEnv,
     list: Value,
@@ -18,7 +18,7 @@ async fn start(
     env.start_json("PurchaseFruitsWorkflow", &[list]).await
 }
 
-/// One activity an item, the one for its fruit, in the order of the list.
+/// Each item is ordered with the activity for its fruit, in the order of the list.
 #[tokio::test]
 async fn chooses_the_activity_by_the_fruit() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -49,7 +49,7 @@ async fn chooses_the_activity_by_the_fruit() -> anyhow::Result<()> {
 
 /// An empty list orders nothing.
 #[tokio::test]
-async fn orders_nothing() -> anyhow::Result<()> {
+async fn an_empty_list_orders_nothing() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = start(&env, json!({"items": []})).await?;
         assert_eq!(handle.get_result(Default::default()).await?, "");
@@ -59,7 +59,7 @@ async fn orders_nothing() -> anyhow::Result<()> {
     .await
 }
 
-/// A workflow id that is used again is another order, and both orders are in the ledger.
+/// A second workflow with the same id makes another order, and the ledger has both.
 #[tokio::test]
 async fn orders_again_under_the_same_id() -> anyhow::Result<()> {
     let file = std::env::temp_dir().join(format!("{}.txt", std::process::id()));
@@ -89,7 +89,7 @@ async fn orders_again_under_the_same_id() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A fruit that nobody knows fails the workflow before anything is ordered, and is named.
+/// An unknown fruit and other bad input fail the workflow before anything is ordered. The failure names the field.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -127,9 +127,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let list = json!({"items": [{"fruit": 1, "amount": 8}]});
     let handle = start(&env, list).await?;

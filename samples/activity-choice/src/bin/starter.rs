@@ -1,4 +1,4 @@
-//! Starts the workflow with a shopping list and waits for its result.
+//! Starts the workflow with a shopping list and prints its result.
 
 use activity_choice::{
     TASK_QUEUE,
@@ -12,7 +12,7 @@ use temporalio_client::WorkflowStartOptions;
 /// Starts `PurchaseFruitsWorkflow` and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// What to order; repeat it
+    /// Fruit and amount to order; repeat the flag for more items
     #[arg(
         long = "item",
         value_name = "FRUIT=AMOUNT",
@@ -26,17 +26,19 @@ struct Args {
 }
 
 fn parse_item(text: &str) -> anyhow::Result<Item> {
-    let (fruit, amount) = text.split_once('=').context("write it as apple=8")?;
+    let (fruit, amount) = text
+        .split_once('=')
+        .context("expected FRUIT=AMOUNT, such as apple=8")?;
     let fruit = match fruit {
         "apple" => Fruit::Apple,
         "banana" => Fruit::Banana,
         "cherry" => Fruit::Cherry,
         "orange" => Fruit::Orange,
-        _ => anyhow::bail!("there are apple, banana, cherry and orange"),
+        _ => anyhow::bail!("unknown fruit `{fruit}`; choose apple, banana, cherry or orange"),
     };
     let amount = amount
         .parse()
-        .with_context(|| format!("`{amount}` is no amount"))?;
+        .with_context(|| format!("`{amount}` is not a valid amount"))?;
     Ok(Item { fruit, amount })
 }
 

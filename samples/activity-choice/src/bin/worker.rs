@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow and its activities.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use activity_choice::{TASK_QUEUE, ledger::Ledger, worker_options};
 use clap::Parser;
@@ -6,10 +6,10 @@ use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use std::path::PathBuf;
 use temporalio_sdk::Worker;
 
-/// Polls a task queue and runs the workflow and its activities, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// File for the orders, a line each [default: they are made nowhere]
+    /// File in which to record the orders, one per line [default: none]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
 
