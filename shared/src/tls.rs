@@ -15,6 +15,7 @@ use rustls::{
 use std::{
     error::Error,
     fmt, io,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -101,7 +102,14 @@ impl Tls {
         };
         tls.client_cert_resolver = Some(files.clone());
         // The SDK cannot do both, and would balance with every host name but `localhost`.
-        connection.dns_load_balancing = None;
+        let host = connection.target.host_str().unwrap_or_default();
+        let balances = host != "localhost" && host.parse::<IpAddr>().is_err();
+        if connection.dns_load_balancing.take().is_some() && balances {
+            tracing::info!(
+                "DNS load balancing is off, because the SDK does not combine it with a client certificate \
+                 that is read again for each connection: one connection goes to one address of the host"
+            );
+        }
         // With a resolver the SDK puts TLS beneath the transport, which then refuses https:// for
         // having none itself (1.1.1). So the transport is told http://, and the server what it is.
         let target = &mut connection.target;

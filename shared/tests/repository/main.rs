@@ -7,6 +7,7 @@ mod one_build;
 mod process1;
 mod readmes;
 mod scripts;
+mod sdk_texts;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
