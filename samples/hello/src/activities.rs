@@ -1,4 +1,4 @@
-//! The activity: ordinary Rust, free to do what a workflow must not.
+//! The activity: ordinary Rust code, which may do everything that a workflow must not.
 
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -9,7 +9,7 @@ pub struct HelloActivities;
 #[activities]
 impl HelloActivities {
     /// Greets `name`.
-    // Without a name of its own the type would be `HelloActivities::greet`, in Rust alone.
+    // The default would be `HelloActivities::greet`, a name that only Rust programs would expect.
     #[activity(name = "greet")]
     pub async fn greet(_ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
         Ok(format!("Hello, {name}!"))
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::ActivityEnvironment;
 
-    /// The activity alone, with neither server nor worker.
+    /// Runs the activity alone, without a server or a worker.
     #[tokio::test]
     async fn greets() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();

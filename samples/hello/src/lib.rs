@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![doc = include_str!("../WITHOUT-SHARED.md")]
 
 pub mod activities;
 pub mod workflows;
@@ -8,13 +9,13 @@ use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::HelloWorkflow;
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "hello-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)

@@ -1,4 +1,4 @@
-//! The workflow: what is to happen, in order, whatever dies on the way.
+//! The workflow: decides what happens, in which order, even if workers die on the way.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -10,7 +10,7 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// Has `greet` greet whom it is given.
+/// Greets the given name by running the `greet` activity.
 #[workflow]
 #[derive(Default)]
 pub struct HelloWorkflow;
@@ -26,7 +26,7 @@ impl HelloWorkflow {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         ctx.execute_activity(HelloActivities::greet, name, options)
             .await
-            // An error ends the workflow FAILED, unless it has been cancelled meanwhile.
+            // An error fails the workflow, unless it was cancelled in the meantime.
             .or_cancelled(ctx)
     }
 }

@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::anyhow;
 use hello::{worker_options, workflows::HelloWorkflow};
@@ -10,7 +10,7 @@ use temporalio_sdk::{
 };
 use testing::{TestEnv, activity_types, bad_input, operate, with_worker};
 
-/// The greeting, by one activity.
+/// The workflow returns the greeting that its activity returns.
 #[tokio::test]
 async fn greets() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -25,7 +25,7 @@ async fn greets() -> anyhow::Result<()> {
     .await
 }
 
-/// Stands in for `HelloActivities`: the same name and types on the wire.
+/// Replaces `HelloActivities` in a test. The activity has the same name and types as the real one.
 pub struct FakeActivities;
 
 #[activities]
@@ -40,9 +40,9 @@ impl FakeActivities {
     }
 }
 
-/// The workflow returns what the activity returns, and fails as it fails. A mock decides which.
+/// With a mocked activity, the workflow returns the mock's result, and fails with the mock's failure.
 #[tokio::test]
-async fn with_a_mocked_activity() -> anyhow::Result<()> {
+async fn returns_what_a_mocked_activity_returns() -> anyhow::Result<()> {
     let options = |task_queue: &str| -> anyhow::Result<WorkerOptions> {
         Ok(WorkerOptions::new(task_queue)
             .register_workflow::<HelloWorkflow>()?
@@ -65,7 +65,7 @@ async fn with_a_mocked_activity() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that is no string, or none at all, fails the workflow at once instead of hanging it.
+/// Input that is not a string, or no input at all, fails the workflow at once. It does not block it forever.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -87,9 +87,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED, not FAILED or COMPLETED.
+/// A workflow that is cancelled before a worker has seen it ends as CANCELED, not as FAILED or COMPLETED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client
@@ -98,9 +98,10 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// The activity fails for good, and before a worker knows, the workflow is cancelled. It ends CANCELED.
+/// The activity fails with a failure that is not retried, and the workflow is cancelled before a worker learns
+/// about that. The workflow ends as CANCELED.
 #[tokio::test]
-async fn fails_and_ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_after_its_activity_failed() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client

@@ -11,7 +11,7 @@ struct Args {
     #[command(flatten)]
     starter: StarterArgs,
 
-    /// Whom to greet
+    /// Name to greet
     #[arg(long, default_value = "Temporal")]
     name: String,
 }
