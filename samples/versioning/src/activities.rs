@@ -1,4 +1,4 @@
-//! The activities: the one there always was, and the one that the change brings.
+//! The activities: `ship_order`, which the workflow always had, and `fraud_check`, which the change adds.
 
 use crate::workflows::{Order, Receipt};
 use anyhow::anyhow;
@@ -11,11 +11,11 @@ use temporalio_sdk::{
 /// Type of the failure with which `fraud_check` refuses an order.
 pub const FRAUD_SUSPECTED: &str = "FraudSuspected";
 
-/// An order that costs more is refused. Stands in for a service that knows better.
+/// Highest price of an order that `fraud_check` accepts. In place of a real fraud detection service.
 pub const MOST_CENTS: u64 = 1_000_000;
 
-/// The activities of this sample, the same at every stage: a worker keeps an activity until no
-/// workflow can ask for it any more.
+/// The activities of this sample, the same in every stage: a worker keeps an activity until no workflow can
+/// schedule it any more.
 pub struct OrderActivities;
 
 #[activities]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
-    /// The limit itself passes. A cent more is refused, for good.
+    /// The activity accepts an order at the limit. One cent more is a failure that is not retried.
     #[tokio::test]
     async fn refuses_above_the_limit() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();
@@ -69,7 +69,7 @@ mod tests {
         Ok(())
     }
 
-    /// The receipt names the parcel, by which the carrier will know it.
+    /// The receipt has the number of the parcel.
     #[tokio::test]
     async fn ships() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();

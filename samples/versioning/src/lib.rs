@@ -9,13 +9,13 @@ use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 
-/// The queue on which the server hands out this sample's tasks.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "versioning-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike, as it was at this `stage`.
+/// Returns the options of the worker at this `stage`, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(
     task_queue: &str,
     stage: Stage,

@@ -1,7 +1,7 @@
-//! The workflow as it was at each stage of one change, in the order in which they are deployed.
+//! The workflow at each stage of one change, in the order of the deployments.
 //!
-//! In a repository of your own there is one file, and these are its commits. Here they lie side by
-//! side so that each can be run: `diff` shows what a stage changes.
+//! In your own repository these are commits of one file. Here they are modules side by side, so that you can
+//! run each of them, and `diff` shows what a stage changes.
 
 pub mod incompatible;
 pub mod v1_initial;
@@ -9,17 +9,17 @@ pub mod v2_patched;
 pub mod v3_deprecated;
 pub mod v4_removed;
 
-/// Which code a worker runs.
+/// Stage of the code that a worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stage {
-    /// Before the change: orders are shipped unchecked
+    /// Before the change: ships orders without a check
     Initial,
-    /// New orders are checked first, those under way are not
+    /// Checks new orders before it ships them, but not the orders that `initial` began
     Patched,
-    /// All orders are checked; those that `patched` began go on
+    /// Checks all orders; orders that `patched` began continue
     Deprecated,
-    /// As if it had always been so
+    /// Checks all orders, without any trace of the patch
     Removed,
-    /// The change with no patch, a bug if orders are under way
+    /// The change without a patch, a bug if orders of `initial` are open
     Incompatible,
 }

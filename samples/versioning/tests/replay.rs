@@ -1,4 +1,4 @@
-//! Recorded histories of every stage against the code of every stage, and against mutants.
+//! Replays recorded histories of every stage with the code of every stage, and with mutants.
 
 use clap::ValueEnum;
 use temporalio_common::WorkflowDefinition;
@@ -9,14 +9,14 @@ use temporalio_workflow::workflows::WorkflowImplementation;
 use testing::{history, replay, replay_all};
 use versioning::stages::{Stage, incompatible, v1_initial, v2_patched, v3_deprecated, v4_removed};
 
-const CHECKED_NOT_SHIPPED: &str = "Activity type of scheduled event 'ship_order' does not match \
+const FRAUD_CHECK_INSTEAD_OF_SHIP_ORDER: &str = "Activity type of scheduled event 'ship_order' does not match \
                                    activity type of activity command 'fraud_check'";
-const SHIPPED_NOT_CHECKED: &str = "Activity type of scheduled event 'fraud_check' does not match \
+const SHIP_ORDER_INSTEAD_OF_FRAUD_CHECK: &str = "Activity type of scheduled event 'fraud_check' does not match \
                                    activity type of activity command 'ship_order'";
 const NO_CALL_FOR_MARKER: &str = "Non-deprecated patch marker encountered for change fraud-check, \
                                   but there is no corresponding change command!";
 
-/// Replays histories of these stages in this code: `Ok`, or an error with this reason.
+/// Replays histories of these stages with the code of `W`. Expects `Ok`, or an error with this reason.
 async fn replays<W>(expected: &[(&str, Result<(), &str>)]) -> anyhow::Result<()>
 where
     W: WorkflowImplementation,
@@ -44,35 +44,36 @@ where
     Ok(())
 }
 
-/// The table in the README, first column: only its own history.
+/// First column of the table in the README: the code accepts only its own history.
 #[tokio::test]
-async fn initial() -> anyhow::Result<()> {
+async fn initial_accepts_its_own_history() -> anyhow::Result<()> {
     replays::<v1_initial::OrderWorkflow>(&[
         ("initial", Ok(())),
         ("patched", Err(NO_CALL_FOR_MARKER)),
-        ("deprecated", Err(SHIPPED_NOT_CHECKED)),
-        ("removed", Err(SHIPPED_NOT_CHECKED)),
+        ("deprecated", Err(SHIP_ORDER_INSTEAD_OF_FRAUD_CHECK)),
+        ("removed", Err(SHIP_ORDER_INSTEAD_OF_FRAUD_CHECK)),
     ])
     .await
 }
 
-/// Second column: what was before, and what comes next, so that there is a way back.
+/// Second column: the code accepts histories of the stage before and of the stage after, so that you can roll
+/// back.
 #[tokio::test]
-async fn patched() -> anyhow::Result<()> {
+async fn patched_accepts_its_neighbours() -> anyhow::Result<()> {
     replays::<v2_patched::OrderWorkflow>(&[
         ("initial", Ok(())),
         ("patched", Ok(())),
         ("deprecated", Ok(())),
-        ("removed", Err(SHIPPED_NOT_CHECKED)),
+        ("removed", Err(SHIP_ORDER_INSTEAD_OF_FRAUD_CHECK)),
     ])
     .await
 }
 
-/// Third column: the same, one stage on.
+/// Third column: the same for the third stage.
 #[tokio::test]
-async fn deprecated() -> anyhow::Result<()> {
+async fn deprecated_accepts_its_neighbours() -> anyhow::Result<()> {
     replays::<v3_deprecated::OrderWorkflow>(&[
-        ("initial", Err(CHECKED_NOT_SHIPPED)),
+        ("initial", Err(FRAUD_CHECK_INSTEAD_OF_SHIP_ORDER)),
         ("patched", Ok(())),
         ("deprecated", Ok(())),
         ("removed", Ok(())),
@@ -80,11 +81,11 @@ async fn deprecated() -> anyhow::Result<()> {
     .await
 }
 
-/// Last column. The mistake is the same code, and refuses the same.
+/// Last column. The incompatible code is the same, and refuses the same histories.
 #[tokio::test]
-async fn removed_and_incompatible() -> anyhow::Result<()> {
+async fn removed_and_incompatible_refuse_older_histories() -> anyhow::Result<()> {
     let expected = [
-        ("initial", Err(CHECKED_NOT_SHIPPED)),
+        ("initial", Err(FRAUD_CHECK_INSTEAD_OF_SHIP_ORDER)),
         ("patched", Err(NO_CALL_FOR_MARKER)),
         ("deprecated", Ok(())),
         ("removed", Ok(())),
@@ -93,7 +94,8 @@ async fn removed_and_incompatible() -> anyhow::Result<()> {
     replays::<incompatible::OrderWorkflow>(&expected).await
 }
 
-/// For `make replay`: one history in the code that the worker would run. No code accepts them all.
+/// For `make replay`: replays one history with the code that the worker would run. No stage accepts all of
+/// the recorded histories.
 #[tokio::test]
 #[ignore = "for `make replay`, which names a history"]
 async fn histories_replay() -> anyhow::Result<()> {
@@ -109,9 +111,9 @@ async fn histories_replay() -> anyhow::Result<()> {
     replay_all(&WorkflowReplayer::new(options.build())?, "tests/histories").await
 }
 
-/// What `make replay` says of a history that the code refuses: where, and what it has instead.
+/// If the code refuses a history, `make replay` says at which event, and what the code does instead.
 #[tokio::test]
-async fn refusals_in_words() -> anyhow::Result<()> {
+async fn a_refusal_names_the_event() -> anyhow::Result<()> {
     async fn refusal<W>(stage: &str) -> anyhow::Result<String>
     where
         W: WorkflowImplementation,
@@ -220,13 +222,17 @@ mod mutants {
     });
 }
 
-/// The guard bites: the same code with two activities in another order, or with one timer more, is
-/// refused. With other timeouts it is not, for replay compares what comes when, not how.
+/// A replay refuses the same code with two activities in another order, or with an added timer. It accepts
+/// another timeout, because it compares the commands and their order, not their options.
 #[tokio::test]
 async fn mutants_are_refused() -> anyhow::Result<()> {
     let timer =
         "Timer machine does not handle this event: HistoryEvent(id: 11, ActivityTaskScheduled)";
     replays::<mutants::timeout_changed::OrderWorkflow>(&[("removed", Ok(()))]).await?;
-    replays::<mutants::reordered::OrderWorkflow>(&[("removed", Err(SHIPPED_NOT_CHECKED))]).await?;
+    replays::<mutants::reordered::OrderWorkflow>(&[(
+        "removed",
+        Err(SHIP_ORDER_INSTEAD_OF_FRAUD_CHECK),
+    )])
+    .await?;
     replays::<mutants::timer_added::OrderWorkflow>(&[("removed", Err(timer))]).await
 }

@@ -1,4 +1,4 @@
-//! The real worker binary, killed in the middle and replaced by one of another stage.
+//! Kills the real worker binary while an order is open, and replaces it by a worker of another stage.
 
 #![cfg(unix)]
 
@@ -49,11 +49,11 @@ fn order() -> Order {
     }
 }
 
-/// An order that the old worker has shipped before it was killed.
+/// Returns an order that a worker of the first stage has shipped before it was killed.
 async fn shipped_by_initial(env: &TestEnv) -> anyhow::Result<Handle> {
     let id = env.start_options().workflow_id;
     let options = WorkflowStartOptions::new(env.task_queue.clone(), id.clone())
-        // How long the server waits for a worker that was killed with a task in hand.
+        // How long the server waits for a worker that was killed while it had a task.
         .task_timeout(Duration::from_secs(1))
         .build();
     env.client
@@ -74,7 +74,7 @@ async fn deliver(handle: &Handle) -> anyhow::Result<()> {
         .await?)
 }
 
-async fn ends(handle: &Handle, ran: &[&str]) -> anyhow::Result<()> {
+async fn assert_completed(handle: &Handle, ran: &[&str]) -> anyhow::Result<()> {
     let parcel = "parcel-A-17".to_owned();
     let result = async { Ok(handle.get_result(Default::default()).await?) };
     assert_eq!(within("the receipt", result).await?, Receipt { parcel });
@@ -82,21 +82,21 @@ async fn ends(handle: &Handle, ran: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The old worker dies in the middle of an order, and the new one brings it to its end: unchecked,
-/// as it began.
+/// A worker of the first stage dies while an order is open. A worker of the second stage completes the order
+/// without a check, as it began.
 #[tokio::test]
-async fn patched_goes_on() -> anyhow::Result<()> {
+async fn patched_completes_an_open_order() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = shipped_by_initial(&env).await?;
     let new = worker(&env, "patched")?;
     deliver(&handle).await?;
-    ends(&handle, &["ship_order"]).await?;
+    assert_completed(&handle, &["ship_order"]).await?;
     drop(new);
     Ok(())
 }
 
-/// Without the patch the order is stuck, with the reason in its history, but it has not failed, and a
-/// worker of this stage brings it to its end.
+/// Without the patch the order is stuck, and its history has the reason. It has not failed, and a worker of
+/// this `stage` completes it.
 async fn stuck_until(stage: &str) -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = shipped_by_initial(&env).await?;
@@ -126,27 +126,27 @@ async fn stuck_until(stage: &str) -> anyhow::Result<()> {
     new.kill().await?;
 
     let repaired = worker(&env, stage)?;
-    ends(&handle, &["ship_order"]).await?;
+    assert_completed(&handle, &["ship_order"]).await?;
     drop(repaired);
     Ok(())
 }
 
-/// Nothing is lost: the patch comes late, and in time.
+/// Nothing is lost if the patch is deployed later.
 #[tokio::test]
 async fn incompatible_is_stuck_until_patched() -> anyhow::Result<()> {
     stuck_until("patched").await
 }
 
-/// Nor is it when the change is rolled back.
+/// Nothing is lost if the change is rolled back.
 #[tokio::test]
 async fn incompatible_is_stuck_until_rolled_back() -> anyhow::Result<()> {
     stuck_until("initial").await
 }
 
-/// While the order is stuck, the starter says why, once. When a repaired worker has come, it prints the
-/// result.
+/// While the order is stuck, the starter prints the reason once. When a worker with repaired code runs, the
+/// starter prints the result.
 #[tokio::test]
-async fn starter_says_that_it_is_stuck() -> anyhow::Result<()> {
+async fn the_starter_prints_why_an_order_is_stuck() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = shipped_by_initial(&env).await?;
     let mut new = worker(&env, "incompatible")?;
@@ -192,7 +192,7 @@ async fn starter_says_that_it_is_stuck() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Options for a worker of a deployment of its own, whose workflows stay with its build.
+/// Returns options for a worker with a deployment of its own, whose workflows stay with its build.
 fn pinned(task_queue: &str, stage: Stage, build_id: &str) -> anyhow::Result<WorkerOptions> {
     let version = WorkerDeploymentVersion::builder()
         .deployment_name(task_queue)
@@ -206,7 +206,7 @@ fn pinned(task_queue: &str, stage: Stage, build_id: &str) -> anyhow::Result<Work
     Ok(options)
 }
 
-/// Has new workflows go to this build, once its worker has come.
+/// Routes new workflows to this build, when the server knows its worker.
 async fn set_current(env: &TestEnv, build_id: &str) -> anyhow::Result<()> {
     let request = SetWorkerDeploymentCurrentVersionRequest {
         namespace: env.client.namespace(),
@@ -226,8 +226,8 @@ async fn set_current(env: &TestEnv, build_id: &str) -> anyhow::Result<()> {
     eventually(format!("build {build_id}"), set).await
 }
 
-/// The other way: both builds run side by side, and no order sees the code of both. Here even the
-/// change without a patch harms nobody.
+/// The alternative to patches: both builds run side by side, and no order runs with the code of both. Then
+/// even a change without a patch does no harm.
 #[tokio::test]
 async fn pinned_orders_stay_with_their_build() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -248,8 +248,8 @@ async fn pinned_orders_stay_with_their_build() -> anyhow::Result<()> {
         let after = start().await?;
         deliver(&before).await?;
         deliver(&after).await?;
-        ends(&before, &["ship_order"]).await?;
-        ends(&after, &["fraud_check", "ship_order"]).await
+        assert_completed(&before, &["ship_order"]).await?;
+        assert_completed(&after, &["fraud_check", "ship_order"]).await
     };
     let new = env.work(
         |queue: &str| pinned(queue, Stage::Incompatible, "2.0"),

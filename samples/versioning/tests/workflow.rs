@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use serde_json::json;
 use temporalio_client::{Client, WorkflowHandle, errors::WorkflowGetResultError};
@@ -24,7 +24,7 @@ async fn deliver(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Resu
         .await?)
 }
 
-/// A new order ends alike at every stage, and from the second on it is checked before it is shipped.
+/// A new order completes at every stage. From the second stage on, it is checked before it is shipped.
 #[tokio::test]
 async fn ships_at_every_stage() -> anyhow::Result<()> {
     for stage in STAGES {
@@ -53,7 +53,7 @@ async fn ships_at_every_stage() -> anyhow::Result<()> {
 
 /// An order that the check refuses fails with the reason, and is not shipped.
 #[tokio::test]
-async fn refused_is_not_shipped() -> anyhow::Result<()> {
+async fn a_refused_order_is_not_shipped() -> anyhow::Result<()> {
     with_worker(
         |task_queue: &str| worker_options(task_queue, Patched),
         async |env| {
@@ -74,8 +74,8 @@ async fn refused_is_not_shipped() -> anyhow::Result<()> {
     .await
 }
 
-/// The server tells which open orders a stage must still accept, by a search attribute that the SDK
-/// writes: the queries in the README. The third stage's orders have it too.
+/// The queries in the README find the open orders that a stage must still accept, by a search attribute that
+/// the SDK writes. Orders of the third stage have it, too.
 #[tokio::test]
 async fn open_orders_are_counted() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -111,9 +111,9 @@ async fn open_orders_are_counted() -> anyhow::Result<()> {
     eventually("two orders without and two with the patch", counted).await
 }
 
-/// Cancelled before a worker has seen it, an order ends CANCELED, whatever the stage.
+/// An order that is cancelled before a worker has seen it ends as CANCELED, at every stage.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     for stage in STAGES {
         let env = TestEnv::new().await?;
         let handle = start(&env, 4200).await?;
@@ -123,7 +123,7 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled while it waits for the delivery, an order ends CANCELED too.
+/// An order that is cancelled while it waits for the delivery ends as CANCELED, too.
 #[tokio::test]
 async fn cancelled_before_the_delivery() -> anyhow::Result<()> {
     with_worker(
@@ -146,7 +146,7 @@ async fn cancelled_before_the_delivery() -> anyhow::Result<()> {
     .await
 }
 
-/// Input of any other shape fails the workflow at once instead of hanging it.
+/// Input that does not decode fails the workflow at once. It does not block it forever.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(

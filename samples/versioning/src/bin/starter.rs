@@ -1,5 +1,5 @@
-//! Starts the workflow, tells it that its order has been delivered, and waits for its result. Or one
-//! half of that, so that another worker can take over in the middle.
+//! Starts the workflow, signals that its order has been delivered, and waits for its result. Can also do only
+//! the first or the second half of that, so that another worker can take over between the two.
 
 use clap::Parser;
 use shared::{MainResult, StarterArgs, print_result, print_started, printable};
@@ -11,18 +11,18 @@ use versioning::{
     workflows::{Order, OrderWorkflow},
 };
 
-/// Starts `OrderWorkflow`, has its order delivered, and prints its result.
+/// Starts `OrderWorkflow`, delivers its order, and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// End when the order has been shipped; its workflow waits for the delivery
+    /// Stop when the order has been shipped, and leave its workflow waiting for the delivery
     #[arg(long)]
     ship: bool,
 
-    /// Deliver the order with this --workflow-id, which has been shipped
+    /// Deliver the order of --workflow-id, which --ship has shipped
     #[arg(long, requires = "workflow_id", conflicts_with = "ship")]
     deliver: bool,
 
-    /// What the order costs
+    /// Price of the order
     #[arg(long, default_value_t = 4200, value_name = "CENTS")]
     cents: u64,
 
@@ -47,8 +47,8 @@ async fn main() -> MainResult {
             cents,
         };
         let options = WorkflowStartOptions::new(task_queue, workflow_id.clone())
-            // How long the server waits for a worker that has a task in hand and may be dead. Ten
-            // seconds unless set, which is better where a task may take long.
+            // How long the server waits for a worker that has a task and may be dead. The default is ten
+            // seconds, which is better for tasks that may take long.
             .task_timeout(Duration::from_secs(2))
             .build();
         client
@@ -75,7 +75,7 @@ async fn main() -> MainResult {
     Ok(print_result(&receipt)?)
 }
 
-/// Waits until the order has been shipped; `false` if its workflow ended without.
+/// Waits until the order has been shipped. Returns false if its workflow ended before that.
 async fn until_shipped(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Result<bool> {
     loop {
         let description = handle.describe(Default::default()).await?;
@@ -83,7 +83,7 @@ async fn until_shipped(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow
             return Ok(false);
         }
         let pending = description.raw();
-        // With nothing to do for a worker, it waits for the delivery.
+        // If there is no task for a worker, the workflow waits for the delivery.
         if pending.pending_activities.is_empty() && pending.pending_workflow_task.is_none() {
             return Ok(true);
         }
@@ -91,7 +91,7 @@ async fn until_shipped(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow
     }
 }
 
-/// The activities that the workflow has scheduled.
+/// Returns the types of the activities that the workflow has scheduled.
 async fn activities(handle: &WorkflowHandle<Client, OrderWorkflow>) -> anyhow::Result<Vec<String>> {
     let events = handle
         .fetch_history(Default::default())

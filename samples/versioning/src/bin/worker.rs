@@ -1,15 +1,15 @@
-//! Polls the task queue and runs the workflow as it is at one stage, and its activities.
+//! Polls the task queue and runs the workflow of one stage and its activities, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 use versioning::{TASK_QUEUE, stages::Stage, worker_options};
 
-/// Polls a task queue and runs the workflow and its activities, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflow of one stage and its activities, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// Which stage of the code to run
-    // From the environment too, for `make run-versioning`, whose ARGS go to the starter.
+    /// Stage of the code to run
+    // Also from the environment, because the ARGS of `make run-versioning` go to the starter.
     #[arg(long, env = "VERSIONING_STAGE", value_enum, default_value_t = Stage::Patched)]
     stage: Stage,
 

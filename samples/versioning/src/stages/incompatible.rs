@@ -1,6 +1,6 @@
-//! Not a stage but the mistake: the check written into stage 1 as one edits ordinary code.
+//! Not a stage but a mistake: adds the check to stage 1 without a patch, as you would change ordinary code.
 //!
-//! It is stage 4, word for word, so nothing in it looks wrong. What is wrong is when it comes: while
-//! orders of stage 1 are open. A review may miss that, a replay test does not.
+//! The code is the same as stage 4, so nothing in it looks wrong. The time is wrong: it is deployed while orders
+//! of stage 1 are open. A review may miss that, but a replay test does not.
 
 pub use super::v4_removed::OrderWorkflow;

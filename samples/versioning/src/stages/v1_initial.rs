@@ -1,4 +1,4 @@
-//! Stage 1, before the change: an order is shipped, and is done when it has been delivered.
+//! Stage 1, before the change: ships an order, and completes when it has been delivered.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -32,12 +32,12 @@ impl OrderWorkflow {
             .execute_activity(OrderActivities::ship_order, order, options())
             .await
             .or_cancelled(ctx)?;
-        // Days, in earnest. Whatever is deployed meanwhile finds the order here.
+        // In reality this takes days. Code that is deployed in the meantime finds the order here.
         ctx.wait_condition(|workflow| workflow.delivered).await?;
         Ok(receipt)
     }
 
-    /// The carrier has delivered the parcel.
+    /// Notes that the carrier has delivered the parcel.
     #[signal]
     pub fn delivered(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
         self.delivered = true;

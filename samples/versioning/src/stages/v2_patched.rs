@@ -1,4 +1,4 @@
-//! Stage 2: new orders are checked before they are shipped; those under way go on as they began.
+//! Stage 2: checks new orders before it ships them. Orders that are already open continue without a check.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -28,8 +28,8 @@ impl OrderWorkflow {
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
         let order = order.decode(ctx)?;
-        // True for an order that comes to this line for the first time, and recorded then; false for
-        // one that an older worker has brought past it. So an order is of one kind to its end.
+        // True for an order that reaches this line for the first time, and recorded in its history then.
+        // False for an order that an older worker has brought past this line. The answer never changes.
         if ctx.patched(FRAUD_CHECK) {
             ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())
                 .await
@@ -39,12 +39,12 @@ impl OrderWorkflow {
             .execute_activity(OrderActivities::ship_order, order, options())
             .await
             .or_cancelled(ctx)?;
-        // Days, in earnest. Whatever is deployed meanwhile finds the order here.
+        // In reality this takes days. Code that is deployed in the meantime finds the order here.
         ctx.wait_condition(|workflow| workflow.delivered).await?;
         Ok(receipt)
     }
 
-    /// The carrier has delivered the parcel.
+    /// Notes that the carrier has delivered the parcel.
     #[signal]
     pub fn delivered(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
         self.delivered = true;

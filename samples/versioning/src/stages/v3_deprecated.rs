@@ -1,5 +1,5 @@
-//! Stage 3, when no order of stage 1 is open: the old path goes. The name of the patch stays, for it
-//! is in the histories of stage 2.
+//! Stage 3, when no order of stage 1 is open: removes the old path. The name of the patch stays, because it is
+//! in the histories of stage 2.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -29,7 +29,7 @@ impl OrderWorkflow {
         order: Input<Order>,
     ) -> WorkflowResult<Receipt> {
         let order = order.decode(ctx)?;
-        // Records a marker that the next stage may ignore. The one that `patched` records it may not.
+        // Records a marker that the next stage may ignore. It may not ignore the marker of `patched`.
         ctx.deprecate_patch(FRAUD_CHECK);
         ctx.execute_activity(OrderActivities::fraud_check, order.clone(), options())
             .await
@@ -38,12 +38,12 @@ impl OrderWorkflow {
             .execute_activity(OrderActivities::ship_order, order, options())
             .await
             .or_cancelled(ctx)?;
-        // Days, in earnest. Whatever is deployed meanwhile finds the order here.
+        // In reality this takes days. Code that is deployed in the meantime finds the order here.
         ctx.wait_condition(|workflow| workflow.delivered).await?;
         Ok(receipt)
     }
 
-    /// The carrier has delivered the parcel.
+    /// Notes that the carrier has delivered the parcel.
     #[signal]
     pub fn delivered(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
         self.delivered = true;
