@@ -18,13 +18,13 @@ const LOAD: &str = include_str!("load.json");
 const GREETING: &str = "greeting name=";
 
 /// SIGTERM in a rolling update: the old worker ends with status 0 and finishes the activities that it
-/// has begun. None of them runs again, and every workflow ends as it should.
+/// has begun. None of them runs again, and every workflow ends as expected.
 ///
 /// Tasks that reach the old worker while it ends may time out. The SDK (1.1.1) drops tasks that it has
 /// not begun, and nobody polls its sticky queue any more. The server gives them to the new worker: a
 /// workflow task after ten seconds, an activity task after its start-to-close timeout.
 #[tokio::test]
-async fn a_worker_told_to_end() -> anyhow::Result<()> {
+async fn a_worker_shuts_down_under_load() -> anyhow::Result<()> {
     let server = address()?;
     let load_test = LoadTest::new(WORKER, LOAD, server, server).await?;
     let mut first = load_test.worker().await?;
@@ -49,7 +49,7 @@ async fn a_worker_told_to_end() -> anyhow::Result<()> {
                 Some(Attributes::ActivityTaskCompletedEventAttributes(completed)) => {
                     // The check below relies on what the logs say.
                     ensure!(
-                        begun(&both, workflow_id, &name(completed.scheduled_event_id)?),
+                        has_begun(&both, workflow_id, &name(completed.scheduled_event_id)?),
                         "the logs do not say that it began: {one:?}: {both}"
                     );
                 }
@@ -95,7 +95,7 @@ fn workflow_id(history: &[HistoryEvent]) -> Option<&str> {
 }
 
 /// Whether a log says that the activity has begun to greet `name`, a JSON string.
-fn begun(log: &str, workflow_id: &str, name: &str) -> bool {
+fn has_begun(log: &str, workflow_id: &str, name: &str) -> bool {
     let parts = [
         GREETING,
         &format!("{workflow_id:?}"),

@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::ensure;
 use parallel_activity::{
@@ -29,7 +29,7 @@ use temporalio_sdk::{
 use testing::{TestEnv, bad_input, event_types, events, lengthen_names, until, with_worker};
 
 /// The most activities that were scheduled and not yet completed at the same time.
-fn most_at_a_time(events: &[EventType]) -> usize {
+fn max_concurrent(events: &[EventType]) -> usize {
     let (mut running, mut most) = (0_usize, 0);
     for event in events {
         match event {
@@ -99,7 +99,7 @@ async fn greets_all_at_once() -> anyhow::Result<()> {
                 "Hello, user5!"
             ]
         );
-        assert_eq!(most_at_a_time(&event_types(&handle).await?), 5);
+        assert_eq!(max_concurrent(&event_types(&handle).await?), 5);
         Ok(())
     })
     .await
@@ -129,7 +129,7 @@ async fn limits_concurrency() -> anyhow::Result<()> {
             result,
             ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("Hello, {name}!"))
         );
-        assert_eq!(most_at_a_time(&event_types(&handle).await?), 3);
+        assert_eq!(max_concurrent(&event_types(&handle).await?), 3);
         let limits = [5, 3600].map(|seconds| Duration::from_secs(seconds).try_into().ok());
         for activity in scheduled(&handle).await? {
             let activity = [
@@ -145,7 +145,7 @@ async fn limits_concurrency() -> anyhow::Result<()> {
 
 /// More lanes than names, and no names at all.
 #[tokio::test]
-async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
+async fn completes_with_more_lanes_than_items() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = bounded(&env, &["Ada"], usize::MAX).await?;
         let greetings = handle.get_result(Default::default()).await?;
@@ -175,7 +175,7 @@ async fn limits_the_width() -> anyhow::Result<()> {
         let handle = bounded(&env, &["Ada"; 1001], 1001).await?;
         until(&handle, ActivityTaskScheduled).await?;
         handle.terminate(Default::default()).await?;
-        assert_eq!(most_at_a_time(&event_types(&handle).await?), 1000);
+        assert_eq!(max_concurrent(&event_types(&handle).await?), 1000);
         Ok(())
     })
     .await
@@ -345,7 +345,7 @@ async fn limits_long_lists() -> anyhow::Result<()> {
             let handle = start(input).await?;
             let reason = format!("{size} bytes, more than the limit of 1572864");
             assert_eq!(bad_input(&handle).await?, reason);
-            assert_eq!(most_at_a_time(&event_types(&handle).await?), 0);
+            assert_eq!(max_concurrent(&event_types(&handle).await?), 0);
         }
         Ok(())
     })
@@ -387,7 +387,7 @@ async fn ends_cancelled_while_greeting() -> anyhow::Result<()> {
 
 /// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client
