@@ -31,14 +31,14 @@ impl CancellationWorkflow {
             // works.
             .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
             .build();
-        let worked = ctx
+        let work_result = ctx
             .execute_activity(CancellationActivities::never_complete_activity, (), options)
             .await;
-        // `worked` alone does not show this. A cancelled activity has no further attempt, so it fails if
+        // `work_result` alone does not show this. A cancelled activity has no further attempt, so it fails if
         // its worker dies before it has stopped.
         let cancelled = ctx.cancellation_token().is_cancelled();
 
-        // No `?` on `worked` before this, because cleanup must also run if the work has failed.
+        // No `?` on `work_result` before this, because cleanup must also run if the work has failed.
         let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(5))
             // A token of its own. The workflow's token is cancelled, so an activity with that token
             // would not even be scheduled.
@@ -51,6 +51,6 @@ impl CancellationWorkflow {
             // `Ok` would end the workflow as COMPLETED, as if nothing had happened.
             return Err(WorkflowTermination::cancelled());
         }
-        Ok(worked?)
+        Ok(work_result?)
     }
 }

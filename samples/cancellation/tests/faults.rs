@@ -21,7 +21,7 @@ fn worker(env: &TestEnv) -> anyhow::Result<WorkerProcess> {
 /// the last heartbeat: if it began again, its first heartbeat would be 1, which is not more. A workflow
 /// that is cancelled then ends CANCELED.
 #[tokio::test]
-async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
+async fn another_worker_continues_the_work() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client
@@ -75,7 +75,7 @@ async fn another_worker_takes_up_the_work() -> anyhow::Result<()> {
 /// The worker is killed before its activity learns about the cancellation. The activity has no further
 /// attempt, and the workflow still cleans up and ends CANCELED.
 #[tokio::test]
-async fn a_worker_dies_while_cancelled() -> anyhow::Result<()> {
+async fn a_worker_dies_during_a_cancellation() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client

@@ -82,7 +82,7 @@ async fn an_unpaused_activity_goes_on() -> anyhow::Result<()> {
 
 /// If a cancellation arrives before the activity has learned about a pause, the activity ends as cancelled.
 #[tokio::test]
-async fn paused_and_cancelled_at_once() -> anyhow::Result<()> {
+async fn cancelled_before_it_learns_about_a_pause() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = working(&env).await?;
         operate::pause(&handle, WORK).await?;
@@ -115,7 +115,7 @@ async fn a_reset_activity_begins_again() -> anyhow::Result<()> {
 /// A worker that shuts down stops the activity after its grace period, and reports that. The next worker
 /// goes on with the activity without waiting for a heartbeat timeout.
 #[tokio::test]
-async fn a_worker_hands_over() -> anyhow::Result<()> {
+async fn a_shutdown_hands_the_activity_to_another_worker() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let options = |queue: &str| -> anyhow::Result<WorkerOptions> {
         let mut options = worker_options(queue)?;
@@ -142,7 +142,7 @@ async fn a_worker_hands_over() -> anyhow::Result<()> {
 
 /// Changed options do not stop the running attempt.
 #[tokio::test]
-async fn changed_options_stop_nothing() -> anyhow::Result<()> {
+async fn changed_options_do_not_stop_the_activity() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = working(&env).await?;
         operate::change_timeout(&handle, WORK, Duration::from_secs(2000)).await?;

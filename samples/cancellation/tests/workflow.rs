@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use cancellation::{worker_options, workflows::CancellationWorkflow};
 use serde_json::json;
@@ -58,7 +58,7 @@ async fn stops_cleans_up_and_ends_cancelled() -> anyhow::Result<()> {
 
 /// A workflow that is cancelled before a worker has seen it also cleans up.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = start(&env).await?;
     env.ends_cancelled(&handle, worker_options).await?;
