@@ -10,10 +10,10 @@ use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::{AdvancedParentWorkflow, ComposeGreetingWorkflow, GreetingWorkflow};
 
-/// The task queue of this sample. Children inherit it from their parent.
+/// Name of this sample's task queue. Children inherit it from their parent.
 pub const TASK_QUEUE: &str = "child-workflow-task-queue";
 
-/// Returns the options of this sample's worker, for the worker binary and the tests.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
 /// If two workflows have the same type.

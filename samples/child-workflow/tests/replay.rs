@@ -1,4 +1,4 @@
-//! Recorded histories against today's code.
+//! Replays recorded histories with today's code.
 
 use child_workflow::{
     close_policy::LeavingParentWorkflow,
@@ -8,7 +8,7 @@ use child_workflow::{
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use testing::replay_all;
 
-/// A change that breaks workflows already running breaks this test.
+/// A change that would break running workflows fails this test.
 ///
 /// `AdvancedParentWorkflow-signal-failed.json` is not recorded but edited: the signal to the child fails and
 /// the parent is cancelled before a worker sees either. If the SDK cancelled the signal, it would refuse

@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::{Context, bail, ensure};
 use child_workflow::{
@@ -113,7 +113,7 @@ async fn initiated<W: HasWorkflowDefinition>(
 /// Two parents side by side. The child's id comes from its parent's, its policy is ABANDON, it has no
 /// time limit, and its JSON has the two fields that other languages know.
 #[tokio::test]
-async fn greets_by_a_child() -> anyhow::Result<()> {
+async fn greets_through_a_child() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         for handle in [greeting(&env).await?, greeting(&env).await?] {
             let result = handle.get_result(Default::default()).await?;
@@ -189,7 +189,7 @@ async fn signals_too_late() -> anyhow::Result<()> {
 /// A client can start the child, too. It completes at once, or when a signal releases it, even a signal
 /// with an argument where none belongs.
 #[tokio::test]
-async fn child_alone() -> anyhow::Result<()> {
+async fn a_child_runs_without_a_parent() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let input = json!({"greeting": "Hi", "name": "Ada"});
         let child: Handle<ComposeGreetingWorkflow> =
@@ -311,7 +311,7 @@ async fn policy_abandon() -> anyhow::Result<()> {
 
 /// A child whose parent does not wait for its start never starts, whatever the policy.
 #[tokio::test]
-async fn hasty_parents_have_no_children() -> anyhow::Result<()> {
+async fn a_child_of_a_hasty_parent_never_starts() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let mut children = Vec::new();
         for policy in ClosePolicy::value_variants() {
@@ -332,7 +332,7 @@ async fn hasty_parents_have_no_children() -> anyhow::Result<()> {
 }
 
 /// The most children that were initiated and not yet completed at the same time.
-fn most_at_a_time(events: &[EventType]) -> usize {
+fn max_concurrent(events: &[EventType]) -> usize {
     let (mut running, mut most) = (0_usize, 0);
     for event in events {
         match event {
@@ -354,7 +354,7 @@ async fn limits_concurrency() -> anyhow::Result<()> {
         let handle = greet_many(&env, &names, 3, 0).await?;
         let result = handle.get_result(Default::default()).await?;
         assert_eq!(result, names.map(|name| format!("Hello, {name}!")));
-        assert_eq!(most_at_a_time(&event_types(&handle).await?), 3);
+        assert_eq!(max_concurrent(&event_types(&handle).await?), 3);
         Ok(())
     })
     .await
@@ -362,7 +362,7 @@ async fn limits_concurrency() -> anyhow::Result<()> {
 
 /// More lanes than names, and no names at all.
 #[tokio::test]
-async fn idle_lanes_do_no_harm() -> anyhow::Result<()> {
+async fn completes_with_more_lanes_than_items() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = greet_many(&env, &["Ada"], usize::MAX, 0).await?;
         let greetings = handle.get_result(Default::default()).await?;
@@ -383,7 +383,7 @@ async fn limits_the_width() -> anyhow::Result<()> {
         let handle = greet_many(&env, &["Ada"; 1001], 1001, 0).await?;
         until(&handle, StartChildWorkflowExecutionInitiated).await?;
         handle.terminate(Default::default()).await?;
-        assert_eq!(most_at_a_time(&event_types(&handle).await?), 1000);
+        assert_eq!(max_concurrent(&event_types(&handle).await?), 1000);
         Ok(())
     })
     .await
@@ -467,7 +467,7 @@ async fn retries_a_child() -> anyhow::Result<()> {
 /// A child whose last attempt fails also fails its parent. The client sees which child it was, and why it
 /// failed.
 #[tokio::test]
-async fn a_child_fails_its_parent() -> anyhow::Result<()> {
+async fn a_failed_child_fails_its_parent() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = greet_many(&env, &["Ada"], 1, 3).await?;
         let Err(WorkflowGetResultError::Failed(failure)) =
@@ -524,7 +524,7 @@ fn endless_children(task_queue: &str) -> anyhow::Result<WorkerOptions> {
 }
 
 /// Cancels a parent, and checks that first its child ends CANCELED, then the parent.
-async fn both_end_cancelled<W: HasWorkflowDefinition>(parent: &Handle<W>) -> anyhow::Result<()> {
+async fn assert_both_cancelled<W: HasWorkflowDefinition>(parent: &Handle<W>) -> anyhow::Result<()> {
     parent.cancel(Default::default()).await?;
     let Err(WorkflowGetResultError::Cancelled { .. }) = parent.get_result(Default::default()).await
     else {
@@ -548,7 +548,7 @@ async fn cancels_the_child() -> anyhow::Result<()> {
     with_worker(endless_children, async |env| {
         let handle = greeting(&env).await?;
         until(&handle, ChildWorkflowExecutionStarted).await?;
-        both_end_cancelled(&handle).await
+        assert_both_cancelled(&handle).await
     })
     .await
 }
@@ -574,7 +574,7 @@ async fn cancels_a_second_attempt() -> anyhow::Result<()> {
             .build()
             .bind_untyped(env.client.clone());
         until(&first_attempt, WorkflowExecutionFailed).await?;
-        both_end_cancelled(&handle).await
+        assert_both_cancelled(&handle).await
     })
     .await
 }
@@ -582,7 +582,7 @@ async fn cancels_a_second_attempt() -> anyhow::Result<()> {
 /// Workflows that are cancelled before a worker has seen them end CANCELED: no parent starts a child, and
 /// the child does not fail.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let inputs = [
         ("GreetingWorkflow", json!("World")),
         ("AdvancedParentWorkflow", json!("World")),
@@ -853,7 +853,7 @@ async fn reports_each_failure() -> anyhow::Result<()> {
 
         let parent = greet_each(&env, &["slow", "slow", "a"], 1, 0).await?;
         until(&parent, ChildWorkflowExecutionStarted).await?;
-        both_end_cancelled(&parent).await
+        assert_both_cancelled(&parent).await
     })
     .await
 }
