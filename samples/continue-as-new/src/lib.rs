@@ -6,10 +6,10 @@ use shared::{GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::LongRunningWorkflow;
 
-/// The task queue of this sample.
+/// Name of this sample's task queue.
 pub const TASK_QUEUE: &str = "continue-as-new-task-queue";
 
-/// Returns the options of this sample's worker, for the worker binary and the tests.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
 /// If two workflows have the same type.

@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::{bail, ensure};
 use continue_as_new::{
@@ -235,7 +235,7 @@ async fn keeps_a_signal_from_before_the_start() -> anyhow::Result<()> {
 /// Signals and updates that do not decode leave the workflow as it is, and too many items do not overflow.
 /// The caller of the update learns about it.
 #[tokio::test]
-async fn survives_any_signal_and_update() -> anyhow::Result<()> {
+async fn ignores_signals_and_updates_that_do_not_decode() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (first, current) = start(&env, state(0, 0), 1, None).await?;
     for arguments in [
@@ -275,7 +275,7 @@ async fn survives_any_signal_and_update() -> anyhow::Result<()> {
 
 /// `progress` answers before the first batch, between two batches, and after the last one.
 #[tokio::test]
-async fn tells_its_progress() -> anyhow::Result<()> {
+async fn answers_queries_about_its_progress() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (first, current) = start(&env, state(3, 30), 5, None).await?;
     let working = env.work(worker_options, async {
@@ -294,7 +294,7 @@ async fn tells_its_progress() -> anyhow::Result<()> {
 
 /// Each field of the input can be missing or null, and unknown fields are ignored.
 #[tokio::test]
-async fn fills_in_what_is_missing() -> anyhow::Result<()> {
+async fn missing_fields_have_defaults() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let cases = [
             (json!({"state": null, "max_iterations": 1}), state(1, 10)),
@@ -362,7 +362,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-async fn ended_cancelled(handle: &Handle) -> anyhow::Result<()> {
+async fn assert_cancelled(handle: &Handle) -> anyhow::Result<()> {
     match handle.get_result(Default::default()).await {
         Err(WorkflowGetResultError::Cancelled { .. }) => Ok(()),
         other => anyhow::bail!("ended otherwise: {other:?}"),
@@ -371,7 +371,7 @@ async fn ended_cancelled(handle: &Handle) -> anyhow::Result<()> {
 
 /// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let (first, _) = start(&env, state(0, 0), 2, None).await?;
     env.ends_cancelled(&first, worker_options).await
@@ -399,7 +399,7 @@ async fn ends_cancelled_in_a_later_run() -> anyhow::Result<()> {
         assert_eq!(progress(&first).await?, state(1, 10));
         assert!(progress(&current).await?.processed_items >= 27);
         first.cancel(Default::default()).await?;
-        ended_cancelled(&first).await
+        assert_cancelled(&first).await
     })
     .await
 }
@@ -414,7 +414,7 @@ async fn ends_cancelled_at_the_boundary() -> anyhow::Result<()> {
         .await?;
     until(&first, TimerFired).await?;
     first.cancel(Default::default()).await?;
-    env.work(worker_options, ended_cancelled(&first)).await?;
+    env.work(worker_options, assert_cancelled(&first)).await?;
     assert_eq!(histories(&first).await?.len(), 1);
     Ok(())
 }
@@ -429,7 +429,7 @@ async fn ends_cancelled_before_a_timer_fires() -> anyhow::Result<()> {
         .await?;
     first.cancel(Default::default()).await?;
     until(&first, TimerFired).await?;
-    env.work(worker_options, ended_cancelled(&first)).await
+    env.work(worker_options, assert_cancelled(&first)).await
 }
 
 const CUSTOMER: SearchAttributeKey<String> = SearchAttributeKey::keyword("ContinueAsNewCustomer");

@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use continue_as_new::{TASK_QUEUE, worker_options};
