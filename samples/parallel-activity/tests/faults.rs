@@ -58,7 +58,7 @@ async fn a_worker_shuts_down_under_load() -> anyhow::Result<()> {
                     ensure!(started.attempt <= 2, "{one:?}");
                     ensure!(
                         started.attempt == 1
-                            || !begun(&log, workflow_id, &name(started.scheduled_event_id)?),
+                            || !has_begun(&log, workflow_id, &name(started.scheduled_event_id)?),
                         "begun, and begun again: {one:?}"
                     );
                 }
