@@ -1,5 +1,5 @@
-//! `shared/scripts`, by way of `make`: what they start, what they refuse, what they leave behind. All of
-//! it in a checkout whose path has every character that a shell, make, JSON or a URL could misread.
+//! Tests `shared/scripts`, through `make`: what they start, what they refuse, and what they leave behind. The tests run
+//! in a checkout whose path has every character that a shell, make, JSON or a URL could misread.
 
 use crate::{CHECKOUT, GATEWAY, alone};
 use anyhow::{Context, anyhow, ensure};
@@ -22,11 +22,11 @@ use std::{
 use testing::{outside, root};
 use uuid::Uuid;
 
-/// The name of the checkout's folder. Without `%`, because rust-lld cannot write to a path that has one.
+/// Name of the checkout's folder. It has no `%`, because rust-lld cannot write to a path with a `%`.
 const FOLDER: &str = r#"my it's "a" $HOME #1? é"#;
 
-/// A copy of this repository in that folder. It builds into the target directory of the original, where
-/// everything is built already: cargo sees that nothing is newer.
+/// Returns a copy of this repository in that folder. It builds into the target directory of the original, in which
+/// everything is already built: cargo sees that no file is newer.
 fn checkout() -> anyhow::Result<&'static Path> {
     static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| make_checkout("scripts").map_err(|error| format!("{error:#}")));
@@ -57,7 +57,8 @@ fn make_checkout(parent: &str) -> anyhow::Result<PathBuf> {
     Ok(checkout)
 }
 
-/// Files that are none of ours. Their names are the words of the checkout's path, as a shell splits it.
+/// Creates files that do not belong to the checkout. Their names are the words of the checkout's path after a shell has
+/// split it. No script may touch them.
 fn bystanders(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let parent = checkout.parent().context("a parent")?;
     let words = FOLDER.split(' ');
@@ -68,7 +69,7 @@ fn bystanders(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// `make`, in the checkout. A shell with `CDPATH` prints where a `cd` has led.
+/// Returns a command that runs `make` in the checkout, with `CDPATH` set, which makes `cd` print its destination.
 fn command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Command> {
     let mut make = outside("make");
     make.args(arguments)
@@ -78,7 +79,7 @@ fn command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Com
     Ok(make)
 }
 
-/// Runs `make` and returns what came of it, if that is nothing to the bystanders.
+/// Runs `make`, checks that it has not touched the bystanders, and returns its output.
 fn output(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Output> {
     let output = command(arguments, variables)?.output()?;
     let checkout = checkout()?;
@@ -96,9 +97,9 @@ fn make(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<(bool,
     Ok((output.status.success(), String::from_utf8(output.stderr)?))
 }
 
-/// A port for a server and the one for its Web UI, a thousand above; that for its metrics, another
-/// thousand above, is free too. All are below those that the system hands out to connections. Each call
-/// returns others, because tests run side by side.
+/// Returns a free port for a server, and the port for its Web UI, a thousand above. The port for its metrics, another
+/// thousand above, is free, too. All are below the range from which the system assigns ports. Each call returns other
+/// ports, because tests run side by side.
 fn free_ports() -> anyhow::Result<(TcpListener, TcpListener)> {
     static NEXT: AtomicU16 = AtomicU16::new(29_999);
     let bind = |port| TcpListener::bind(("127.0.0.1", port)).ok();
@@ -109,7 +110,7 @@ fn free_ports() -> anyhow::Result<(TcpListener, TcpListener)> {
         .context("no free ports")
 }
 
-/// Ends the server of the checkout at this address, whatever becomes of the test.
+/// Stops the server of the checkout at this address on drop.
 struct Cleanup(String);
 
 impl Drop for Cleanup {
@@ -118,7 +119,7 @@ impl Drop for Cleanup {
     }
 }
 
-/// A server of another checkout, frozen until this is dropped, which ends it.
+/// A server of another checkout that a test can freeze. It is stopped on drop.
 struct Frozen<'a> {
     checkout: &'a Path,
     address: &'a str,
@@ -135,13 +136,13 @@ impl Frozen<'_> {
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        // What is frozen takes no other signal.
+        // A frozen process does not handle other signals.
         let _ = self.signal("CONT");
         let _ = script_of(self.checkout, "server", &["clean"], self.address).status();
     }
 }
 
-/// A script of a checkout.
+/// Returns a command that runs a script of a checkout.
 fn script_of(checkout: &Path, script: &str, arguments: &[&str], address: &str) -> Command {
     let mut command = outside(&format!("shared/scripts/{script}"));
     command
@@ -152,7 +153,7 @@ fn script_of(checkout: &Path, script: &str, arguments: &[&str], address: &str) -
     command
 }
 
-/// Started twice it is started once; killed, it is started again; and it keeps what it holds.
+/// A second start uses the running server. A killed server is started again, and keeps its data.
 #[test]
 fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -189,8 +190,8 @@ fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Without TEMPORAL_ADDRESS, `make stop` ends every server of this checkout and `make clean-server` drops what
-/// they held; with another machine's address both leave them alone.
+/// Without TEMPORAL_ADDRESS, `make stop` stops every server of this checkout, and `make clean-server` deletes their data.
+/// With the address of another machine, both leave them alone.
 #[test]
 fn every_server_stops() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -221,8 +222,8 @@ fn every_server_stops() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Addresses of this machine that the development server cannot serve are refused, and nothing is started
-/// elsewhere in their place. A server that answers at one of them is used.
+/// An address of this machine that the development server cannot serve is refused, and no server is started at another
+/// address. If a server already answers at such an address, it is used.
 #[test]
 fn the_server_is_where_it_was_asked_for() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -260,11 +261,11 @@ fn the_server_is_where_it_was_asked_for() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Forwards every connection to the server at `target`, as long as this process lives.
+/// Forwards every connection to the server at `target`, until this process ends.
 fn forward(listener: TcpListener, target: &'static str) {
     let pass = |mut from: TcpStream, mut to: TcpStream| {
         std::thread::spawn(move || {
-            // An error is how a connection ends.
+            // An error ends the connection.
             let _ = std::io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Both);
         });
@@ -278,7 +279,7 @@ fn forward(listener: TcpListener, target: &'static str) {
     });
 }
 
-/// A port that somebody else has, a port for the Web UI that is taken, an address without a port.
+/// The error names the cause: another process has the port or the Web UI's port, or the address has no port.
 #[test]
 fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -309,7 +310,7 @@ fn the_server_says_why_it_cannot_start() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An unknown pattern, a worker that cannot connect, an `execute` without a type: one clear line.
+/// One clear line reports an unknown pattern, a worker that cannot connect, and an `execute` without a type.
 #[test]
 fn a_run_says_why_it_fails() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -322,7 +323,7 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
     );
 
     let (ok, said) = make(&["run-hello"], &[at, ("TEMPORAL_TLS", "true")])?;
-    // Either of the two may be the first to find out.
+    // Either of the two may fail first.
     ensure!(
         !ok && said.contains("Error: cannot connect to Temporal at "),
         "{said}"
@@ -340,7 +341,7 @@ fn a_run_says_why_it_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Input arrives as it was typed, whatever make or a shell would read into it.
+/// Input arrives as it was typed, even if it has a meaning for make or a shell.
 #[test]
 fn input_arrives_as_typed() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -357,10 +358,10 @@ fn input_arrives_as_typed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `make test` finds the tests in cargo's messages, and runs each in the folder of its package. One that
-/// hangs is killed with the processes that it has started, and fails. The cargo here has two tests.
+/// `make test` finds the tests in cargo's messages, and runs each in the folder of its package. A test that hangs is
+/// killed with the processes that it has started, and fails. The cargo here is a fake with two tests.
 #[test]
-fn the_tests_are_found() -> anyhow::Result<()> {
+fn make_test_runs_the_tests_that_cargo_lists() -> anyhow::Result<()> {
     let checkout = checkout()?;
     let folder = checkout.join("shared");
     let programs = checkout.join("programs");
@@ -369,7 +370,7 @@ fn the_tests_are_found() -> anyhow::Result<()> {
     for name in ["input", "other"] {
         let test = programs.join(format!("{name}-0123"));
         script(&test, "pwd")?;
-        // As text, because cargo's order is not that of the alphabet.
+        // As text, because cargo does not sort the keys.
         messages += &format!(
             r#"{{"manifest_path":{},"profile":{{"test":true}},"executable":{}}}"#,
             serde_json::to_string(&folder.join("Cargo.toml"))?,
@@ -384,7 +385,7 @@ fn the_tests_are_found() -> anyhow::Result<()> {
     let test = || -> std::io::Result<Output> {
         let mut test = outside("shared/scripts/test");
         test.env("PATH", &path)
-            // Where it writes down how long each took.
+            // The folder in which it saves how long each test took.
             .env("CARGO_TARGET_DIR", &programs)
             .env("TEST_LIMIT", "2");
         test.current_dir(checkout).output()
@@ -408,16 +409,16 @@ fn the_tests_are_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a program.
+/// Writes an executable script.
 fn script(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, format!("#!/usr/bin/env bash\n{text}\n"))?;
     Ok(fs::set_permissions(file, PermissionsExt::from_mode(0o755))?)
 }
 
-/// `RELEASE=1` reaches cargo wherever it is called. A cargo that passes on all but that, for the first
-/// build takes minutes.
+/// `RELEASE=1` reaches every call of cargo. The cargo here removes the profile before it calls the real cargo, because
+/// the first optimized build takes minutes.
 #[test]
-fn a_release_run_is_one() -> anyhow::Result<()> {
+fn release_reaches_cargo() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let (path, cargo) = (std::env::var("PATH")?, env!("CARGO"));
@@ -449,9 +450,9 @@ exec "{cargo}" "${{arguments[@]}}""#,
     Ok(())
 }
 
-/// `make pgo-<pattern>` without the tool that it needs: one clear line, before anything is optimized.
+/// Without the tool that it needs, `make pgo-<pattern>` fails with one clear line before it builds.
 #[test]
-fn pgo_says_what_it_lacks() -> anyhow::Result<()> {
+fn pgo_names_the_missing_tool() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     let at = [
@@ -464,8 +465,49 @@ fn pgo_says_what_it_lacks() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `make replay` of nothing, of a file that is not there or not a history, of a workflow that the
-/// server does not know: one clear line.
+/// `make lint` refuses words that make a sentence hard to read, even if a line break divides them. Of a Rust file it
+/// checks only the comments.
+#[test]
+fn hard_words_are_refused() -> anyhow::Result<()> {
+    let folder = std::env::temp_dir().join(format!("english-{}", Uuid::new_v4()));
+    fs::create_dir(&folder)?;
+    for (file, lines, found) in [
+        (
+            "page.md",
+            ["It waits for", "ever, for it hangs."],
+            &["page.md:1: for ever; ", "page.md:2: , for it; "][..],
+        ),
+        (
+            "code.rs",
+            ["let thus = \"in vain\";", "/// Hence the name."],
+            &["code.rs:2: hence; "],
+        ),
+        (
+            "good.md",
+            ["It waits forever,", "and enthusiasm ends."],
+            &[],
+        ),
+    ] {
+        let file = folder.join(file);
+        fs::write(&file, lines.join("\n"))?;
+        let output = outside("shared/scripts/english")
+            .arg(&file)
+            .current_dir(root())
+            .output()?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success() == found.is_empty(), "{said}");
+        let lines = said.lines().filter(|line| !line.starts_with("Error: "));
+        ensure!(lines.count() == found.len(), "{said}");
+        for line in found {
+            ensure!(said.contains(line), "not {line}: {said}");
+        }
+    }
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// `make replay` fails with one clear line if there is nothing to replay, if the file does not exist or is not a history,
+/// and if the server does not know the workflow.
 #[test]
 fn a_replay_says_why_it_fails() -> anyhow::Result<()> {
     let address = testing::address()?;
@@ -480,7 +522,7 @@ fn a_replay_says_why_it_fails() -> anyhow::Result<()> {
     ] {
         let (ok, said) = make(&["replay", argument], &[("TEMPORAL_ADDRESS", address)])?;
         let why = format!("Error: {why}");
-        // The line before may say that the Temporal CLI is fetched.
+        // A line before it may say that the Temporal CLI is downloaded.
         ensure!(
             !ok && said.lines().any(|line| line.starts_with(&why)),
             "{said}"
@@ -489,7 +531,7 @@ fn a_replay_says_why_it_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Programs that a test starts end by Ctrl-C, even when the tests themselves were started to ignore it.
+/// Ctrl-C stops programs that a test starts, even if the test process itself ignores it.
 #[test]
 fn the_tests_may_ignore_interrupts() -> anyhow::Result<()> {
     let output = Command::new("sh")
@@ -509,7 +551,7 @@ fn an_interrupted_program_ends() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ctrl-C while the starter waits ends all, the worker too.
+/// Ctrl-C while the starter waits stops all processes, including the worker.
 #[test]
 fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -542,12 +584,12 @@ fn an_interrupted_run_leaves_no_worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A worker whose server is frozen ends by itself before its grace period does, and is not killed.
+/// A worker whose server is frozen ends by itself within its grace period, and is not killed.
 #[test]
 fn a_frozen_server_does_not_get_its_worker_killed() -> anyhow::Result<()> {
     let port = free_ports()?.0.local_addr()?.port();
     let address = format!("localhost:{port}");
-    // Its own, because the test takes long, and others write to the log of this sample.
+    // A checkout of its own, because the test takes long, and other tests write to the log of this sample.
     let checkout = make_checkout("frozen")?;
     let state = checkout.join(".temporal");
     ensure!(
@@ -584,7 +626,7 @@ fn a_frozen_server_does_not_get_its_worker_killed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a worker gets a time to stop, it is longer than the worker takes at most.
+/// Every grace period for a worker is longer than the worker's own limit.
 #[test]
 fn grace_periods_are_long_enough() -> anyhow::Result<()> {
     for (file, before) in [
@@ -605,14 +647,14 @@ fn grace_periods_are_long_enough() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The mtls gateway as a server that speaks TLS, killed when this is dropped.
+/// The mtls gateway, used as a server that speaks TLS. It is killed on drop.
 struct Secured {
     gateway: Child,
     port: u16,
 }
 
 impl Secured {
-    /// In front of the test server, with certificates from `make certs`.
+    /// Starts the gateway in front of the test server, with certificates from `make certs`.
     fn start() -> anyhow::Result<Self> {
         let (ok, said) = make(&["certs"], &[])?;
         ensure!(ok, "{said}");
@@ -648,8 +690,8 @@ impl Drop for Secured {
     }
 }
 
-/// Beside a local server that speaks TLS, mtls connects to it without a gateway. Others say what to set, and
-/// with that set they run; the Web UI is named if there is one.
+/// If the local server speaks TLS, mtls connects to it without a gateway. Other samples say which variables to set, and
+/// run when they are set. The output names the Web UI if there is one.
 #[test]
 fn a_server_with_tls_is_recognized() -> anyhow::Result<()> {
     let _alone = alone(&CHECKOUT);
@@ -708,10 +750,10 @@ fn a_server_with_tls_is_recognized() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What runs beside a worker, as the gateway of mtls, is there for a starter in another terminal; it
-/// ends with the worker, after a run and by Ctrl-C.
+/// A starter in another terminal uses the worker's sidecar, here the gateway of mtls. The sidecar stops with the worker,
+/// after a run and by Ctrl-C.
 #[test]
-fn sidecars_end_too() -> anyhow::Result<()> {
+fn sidecars_stop_with_the_worker() -> anyhow::Result<()> {
     let _alone = (alone(&GATEWAY), alone(&CHECKOUT));
     let address = testing::address()?;
     let at = [("TEMPORAL_ADDRESS", address)];
@@ -727,7 +769,7 @@ fn sidecars_end_too() -> anyhow::Result<()> {
         .stderr(Stdio::piped())
         .spawn()?;
     let group = format!("-{}", worker.id());
-    // The end of its output is the end of the last of its processes.
+    // Its output ends when the last of its processes has ended.
     let stderr = BufReader::new(worker.stderr.take().context("piped")?);
     let mut started = false;
     for line in stderr.lines() {
