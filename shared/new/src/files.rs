@@ -1,4 +1,4 @@
-//! The files of a sample or a crate.
+//! Lists and reads the files of a sample or a crate.
 
 use anyhow::Context;
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 use walkdir::WalkDir;
 
-/// Returns the files in a folder and below, in order, without those that editors and tools hide.
+/// Returns the files in a folder and below, sorted, without hidden files.
 pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(['.', '_']);
     let mut files = Vec::new();
@@ -24,7 +24,7 @@ pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads a text; the error names the file.
+/// Reads a text file. The error names the file.
 pub fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,8 +1,8 @@
-//! `make new`, which copies a sample out as a project; and, with the argument `sample`,
-//! `make new-sample`, which makes the skeleton of another sample.
+//! `make new`, which creates a project from a sample, and, with the argument `sample`, `make new-sample`, which
+//! creates the skeleton of another sample.
 //!
-//! Reads `FROM`, `NAME` and `DIR` from the environment, as make passes them on. A crate of its own, so
-//! that it does not wait for the SDK to be built.
+//! Reads `FROM`, `NAME` and `DIR` from the environment, in which make passes them. It is a crate of its own, so that
+//! it does not wait for a build of the SDK.
 
 mod files;
 mod manifest;
@@ -41,7 +41,7 @@ fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a shell needs it.
+/// Returns the path, quoted for a shell if necessary.
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@%".contains(c);
     match path.chars().all(plain) {

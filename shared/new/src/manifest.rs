@@ -1,13 +1,13 @@
-//! `Cargo.toml` without a workspace to inherit from.
+//! Makes a `Cargo.toml` that does not inherit from a workspace.
 
 use anyhow::{Context, ensure};
 use std::{collections::BTreeSet, path::Path};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-/// The package's tables of dependencies.
+/// Names of the dependency tables.
 pub const DEPENDENCIES: [&str; 2] = ["dependencies", "dev-dependencies"];
 
-/// Writes out what `package` inherits from `workspace`.
+/// Replaces everything that `package` inherits from `workspace` by its value.
 pub fn resolve(package: &mut DocumentMut, workspace: &DocumentMut) -> anyhow::Result<()> {
     let inherited = workspace["workspace"]
         .as_table()
@@ -36,7 +36,7 @@ pub fn resolve(package: &mut DocumentMut, workspace: &DocumentMut) -> anyhow::Re
     Ok(())
 }
 
-/// A table for the end of another document, where it has no place of its own yet.
+/// Returns a copy of a table that is placed at the end of another document.
 pub fn table(item: &Item) -> Item {
     fn detach(table: &mut Table) {
         table.set_position(None);
@@ -55,14 +55,14 @@ pub fn table(item: &Item) -> Item {
     item
 }
 
-/// A value without the comment that stood above it.
+/// Returns a value without the comment above it.
 fn plain(item: Item) -> anyhow::Result<Item> {
     let mut value = item.into_value().ok().context("no value")?;
     value.decor_mut().clear();
     Ok(Item::Value(value))
 }
 
-/// The version of the workspace with the features of both.
+/// Returns a dependency with the workspace's version and the features of both.
 fn dependency(base: &Item, own: &Item) -> anyhow::Result<Item> {
     let mut merged = InlineTable::new();
     match base.as_str() {
@@ -112,7 +112,7 @@ fn array(strings: &BTreeSet<String>) -> Array {
     strings.iter().map(String::as_str).collect()
 }
 
-/// The folders of the workspace's crates in these tables of dependencies.
+/// Returns the folders of the workspace's crates in these dependency tables.
 pub fn crates(package: &DocumentMut, tables: &[&str], workspace: &DocumentMut) -> BTreeSet<String> {
     let known = &workspace["workspace"]["dependencies"];
     let dependencies = tables
@@ -124,8 +124,8 @@ pub fn crates(package: &DocumentMut, tables: &[&str], workspace: &DocumentMut) -
         .collect()
 }
 
-/// Takes out of a crate's manifest what is not copied with it: its integration tests and benchmarks,
-/// and the development dependencies that `sources` do not name.
+/// Removes from a crate's manifest what is not copied: its integration tests and benchmarks, and the development
+/// dependencies that `sources` do not use.
 pub fn prune(package: &mut DocumentMut, sources: &str) -> anyhow::Result<()> {
     package.remove("bench");
     package.remove("test");
@@ -135,7 +135,7 @@ pub fn prune(package: &mut DocumentMut, sources: &str) -> anyhow::Result<()> {
         .get_mut("dev-dependencies")
         .and_then(Item::as_table_mut)
     {
-        // The code that the SDK's macros generate names this one.
+        // The code that the SDK's macros generate uses this one.
         let generated =
             |name: &str| name == "temporalio-workflow" && names(sources, "temporalio-macros");
         development
@@ -147,7 +147,7 @@ pub fn prune(package: &mut DocumentMut, sources: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the paths to other crates, which are from the top of the workspace, lead there from `folder`.
+/// Changes the paths to other crates, which are relative to the workspace, so that they are relative to `folder`.
 pub fn lead_to_crates(package: &mut DocumentMut, folder: &str) -> anyhow::Result<()> {
     let up = "../".repeat(folder.split('/').count());
     for table in DEPENDENCIES {
@@ -170,9 +170,8 @@ fn names(sources: &str, package: &str) -> bool {
     sources.contains(&format!("{package}::")) || sources.contains(&format!("{package}!"))
 }
 
-/// Removes the sample's `package.metadata`, which is about this workspace, and what its
-/// `make-new.without` lists: dependencies, and files or folders with the binaries in them. Returns
-/// the latter.
+/// Removes the sample's `package.metadata`, which is only for this workspace, and the dependencies and binaries that
+/// its `make-new.without` lists. Returns the files and folders in that list.
 pub fn without(sample: &mut DocumentMut) -> anyhow::Result<BTreeSet<String>> {
     let package = sample["package"].as_table_mut().context("no package")?;
     let metadata = package.remove("metadata");
@@ -199,7 +198,7 @@ pub fn without(sample: &mut DocumentMut) -> anyhow::Result<BTreeSet<String>> {
     Ok(files)
 }
 
-/// The binaries of a sample, without its name before them.
+/// Returns the names of a sample's binaries, without the sample's name.
 pub fn binaries(sample: &DocumentMut, pattern: &str) -> anyhow::Result<Vec<String>> {
     let binaries = sample["bin"].as_array_of_tables().context("no binaries")?;
     let name = |binary: &Table| {
@@ -210,7 +209,7 @@ pub fn binaries(sample: &DocumentMut, pattern: &str) -> anyhow::Result<Vec<Strin
     names.with_context(|| format!("a binary whose name does not begin with {pattern}-"))
 }
 
-/// Makes the sample's package that of the project, and its workspace.
+/// Turns the sample's package into the project's package and workspace.
 pub fn rename(
     sample: &mut DocumentMut,
     workspace: &DocumentMut,
@@ -219,7 +218,7 @@ pub fn rename(
     crates: &BTreeSet<String>,
 ) -> anyhow::Result<()> {
     sample["package"]["name"] = toml_edit::value(name);
-    // Up to the user; shared/LICENSE is that of what was copied.
+    // The user chooses the licence. shared/LICENSE covers the copied code.
     sample["package"]
         .as_table_mut()
         .context("no package")?
@@ -236,7 +235,7 @@ pub fn rename(
     let mut members = Table::new();
     members["resolver"] = workspace["workspace"]["resolver"].clone();
     members["members"] = toml_edit::value(Array::from_iter(crates));
-    // Or `cargo run` would see this package alone, and build the SDK again with fewer features.
+    // Otherwise `cargo run` would select only this package, and build the SDK again with fewer features.
     let all = [".".to_owned()].into_iter().chain(crates.iter().cloned());
     members["default-members"] = toml_edit::value(Array::from_iter(all));
     members.decor_mut().set_prefix("\n");
@@ -248,7 +247,7 @@ pub fn rename(
 mod tests {
     use super::*;
 
-    /// The metadata goes, whichever tables it has; only what `make-new.without` lists goes with it.
+    /// The metadata is always removed. Dependencies and binaries are removed only if `make-new.without` lists them.
     #[test]
     fn metadata_goes_with_what_it_lists() -> anyhow::Result<()> {
         let sample = |metadata: &str| {

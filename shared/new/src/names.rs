@@ -1,15 +1,15 @@
-//! From the pattern's name to that of the project.
+//! Replaces the pattern's name by the project's name.
 //!
-//! Some patterns are plain words (`schedule`, `encryption`), which also stand in prose, in fields and
-//! in the wire format. So nothing is replaced for the word alone: in code a crate is found by its
-//! place among the tokens, elsewhere a name by what is around it.
+//! Some patterns are plain words (`schedule`, `encryption`), which also occur in prose, in field names and in the
+//! wire format. So the word alone is never replaced. In code, the place among the tokens shows whether it is a
+//! crate. Elsewhere, the text around it decides.
 
 use anyhow::{Context, anyhow};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use regex::{Captures, Regex};
 use std::{ops::Range, path::Path};
 
-/// How a text says that it is about the samples; in a project there is one application.
+/// Phrases about the samples, and their replacements for a project with a single application.
 const PHRASES: [(&str, &str); 7] = [
     (
         "What every worker and starter needs and no sample is about",
@@ -26,21 +26,21 @@ const PHRASES: [(&str, &str); 7] = [
     ("binary PATTERN-NAME", "binary NAME beside the worker"),
 ];
 
-/// What the renaming knows: both names, and where they may stand.
+/// Both names, and the rules for places in which they can occur.
 pub struct Names {
     pub pattern: String,
     pub name: String,
-    /// The crates as code has them.
+    /// The crate names as code spells them.
     old_crate: String,
     new_crate: String,
     rules: Vec<(Regex, String)>,
     in_literals: (Regex, String),
-    /// The one thing beside workflows that has an id of its own on the server.
+    /// The id of the schedule, the only id on the server that is not a workflow id.
     schedule_id: Regex,
 }
 
 impl Names {
-    /// `binaries` are `worker`, `starter`, …
+    /// Creates the rules. `binaries` are `worker`, `starter`, …
     pub fn new(pattern: &str, name: &str, binaries: &[String]) -> anyhow::Result<Self> {
         let (old_crate, new_crate) = (pattern.replace('-', "_"), name.replace('-', "_"));
         let binaries = binaries.join("|");
@@ -51,7 +51,7 @@ impl Names {
                 "make $1".to_owned(),
             ),
             (format!(r"(--package|-p) {pattern}\b"), format!("$1 {name}")),
-            // Binaries, logs, task queue, ids: at the end of the prefix there is something known.
+            // Binaries, logs, task queue, ids: the prefix is followed by a known word.
             (
                 format!(
                     r#"\b(CARGO_BIN_EXE_)?{pattern}-(task-queue\b|(?:{binaries})\b|recorded\b|before\b|[0-9a-f]{{8}}\b|[{{"'`]|$)"#
@@ -61,7 +61,7 @@ impl Names {
             // Files.
             (format!(r"\bsamples/{pattern}/"), String::new()),
             (format!(r"\bsamples/{pattern}\b"), name.to_owned()),
-            // Paths in log lines, stack traces, prose. Protobuf has modules of such names as well.
+            // Paths in log lines, stack traces and prose. Protobuf has modules with the same names.
             (
                 format!(r"(^|[^\w:]){old_crate}::"),
                 format!("${{1}}{new_crate}::"),
@@ -91,13 +91,13 @@ impl Names {
         })
     }
 
-    /// Text of any kind, line by line.
+    /// Renames in any text, line by line.
     pub fn text(&self, text: &str) -> String {
         let lines = text.split('\n').map(|line| self.line(line));
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Most texts have nothing to rename, and the rules take their time.
+    /// Whether the text may need a change. Most texts do not, and the rules are slow.
     fn may_concern(&self, text: &str) -> bool {
         let hints = [
             &*self.pattern,
@@ -130,7 +130,7 @@ impl Names {
         })
     }
 
-    /// A shell script, which calls the pattern by a variable.
+    /// Renames in a shell script, which has the pattern in a variable.
     pub fn script(&self, text: &str) -> String {
         let text = text
             .replace("$pattern", "$name")
@@ -138,7 +138,7 @@ impl Names {
         self.text(&text)
     }
 
-    /// Rust source: paths and string literals by the tokens, comments as text.
+    /// Renames in Rust source: in paths and string literals by their tokens, in comments as in text.
     pub fn rust(&self, source: &str) -> anyhow::Result<String> {
         if !self.may_concern(source) {
             return Ok(source.to_owned());
@@ -178,7 +178,7 @@ impl Names {
             let range = token.span().byte_range();
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == ';' => in_use = false,
-                // `impl Trait + use<'a>` is no import.
+                // `impl Trait + use<'a>` is not an import.
                 TokenTree::Ident(word) if *word == "use" => in_use = !is(Some(index + 1), '<'),
                 TokenTree::Ident(word)
                     if *word == self.old_crate
@@ -190,7 +190,7 @@ impl Names {
                 }
                 TokenTree::Literal(_) => {
                     let literal = &source[range.clone()];
-                    // A doc comment is a literal to the compiler.
+                    // For the compiler, a doc comment is a literal.
                     if literal.starts_with('"') || literal.starts_with('r') {
                         edits.push((range, self.literal(literal, place)));
                     }
@@ -218,10 +218,10 @@ impl Names {
     }
 }
 
-/// Where a token stands.
+/// Place of a token.
 #[derive(Clone, Copy, Default)]
 struct Place {
-    /// In the braces of a `use`, so below the crate that it begins with.
+    /// In the braces of a `use`, so below the crate at its beginning.
     import: bool,
     /// An argument of `workflow_id(…)`.
     workflow_id: bool,
@@ -231,7 +231,7 @@ pub fn tokens(source: &str) -> anyhow::Result<TokenStream> {
     source.parse().map_err(|error| anyhow!("no Rust: {error}"))
 }
 
-/// The words that a file uses as modules or crates: those before `::`, and those after `mod`.
+/// Returns the words that a file uses as modules or crates: those before `::`, and those after `mod`.
 pub fn modules(source: &str) -> anyhow::Result<Vec<String>> {
     let rule = Regex::new(r"\b([a-z_][a-z0-9_]*)\s*::|\bmod ([a-z_][a-z0-9_]*)")?;
     let word = |found: Captures<'_>| {
@@ -241,8 +241,8 @@ pub fn modules(source: &str) -> anyhow::Result<Vec<String>> {
     Ok(rule.captures_iter(source).filter_map(word).collect())
 }
 
-/// Drops what is between `make-new: drop` and `make-new: end`, in comments of whatever language:
-/// what is true of the samples alone.
+/// Removes the text between `make-new: drop` and `make-new: end`, in comments of any language. This text applies
+/// only to the samples.
 pub fn without_dropped(text: &str, file: &Path) -> anyhow::Result<String> {
     let (mut kept, mut dropping) = (String::new(), false);
     for line in text.split_inclusive('\n') {
@@ -268,7 +268,7 @@ mod tests {
         Names::new(pattern, "my-app", &binaries)
     }
 
-    /// The crate where it is one; not a module of that name, a field, a word.
+    /// Renames the crate, but not a module, a field or a word with the same name.
     #[test]
     fn crates_by_their_place() -> anyhow::Result<()> {
         let names = names("schedule")?;
@@ -299,7 +299,7 @@ mod tests {
         Ok(())
     }
 
-    /// Task queue, ids, binaries, commands, filters; not the wire format.
+    /// Renames task queue, ids, binaries, commands and log filters, but nothing in the wire format.
     #[test]
     fn names_by_what_is_around() -> anyhow::Result<()> {
         let names = names("encryption")?;

@@ -1,4 +1,4 @@
-//! Puts the project together.
+//! Creates a project from a sample.
 
 use crate::{
     files::{files, read},
@@ -17,7 +17,7 @@ use std::{
 };
 use toml_edit::DocumentMut;
 
-/// What a project has of its own, from `template`, with `{{name}}` and the like filled in.
+/// Files of a project that come from `template`, with `{{name}}` and other placeholders filled in.
 const TEMPLATE: [(&str, &str); 6] = [
     (".dockerignore", include_str!("../template/.dockerignore")),
     (
@@ -32,13 +32,13 @@ const TEMPLATE: [(&str, &str); 6] = [
         include_str!("../template/docker-compose.yml"),
     ),
 ];
-/// In place of these lines of docker-compose.yml, what a worker that encrypts needs: its server has
-/// another address there, for which it does not take the development key without being told.
+/// Replacements for these lines of docker-compose.yml if the worker encrypts. The server is not on a loopback
+/// address there, so the worker refuses the development key without this flag.
 const WITH_KEYS: [(&str, &str); 2] = [
     (
         "    # {{command}}\n",
-        "    # Without a key, the published development key encrypts, which everybody knows. With one of your\n    \
-         # own, delete this line.\n    \
+        "    # Without a key of your own, payloads are encrypted with the development key, which is public. If you\n    \
+         # set a key, delete this line.\n    \
          command: --insecure-development-key\n",
     ),
     (
@@ -50,7 +50,7 @@ const WITH_KEYS: [(&str, &str); 2] = [
 const README: &str = include_str!("../template/README.md");
 const KILL_TEST: &str = include_str!("../template/killed.rs");
 
-/// The scripts that a project runs, and what they are called there.
+/// The scripts that a project needs, and their names in the project.
 const SCRIPTS: [(&str, &str); 4] = [
     ("address", "address"),
     ("sample", "app"),
@@ -58,10 +58,10 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("temporal-cli", "temporal-cli"),
 ];
 
-/// Makes the project beside where it goes, and moves it there when it is complete.
+/// Creates the project in a temporary folder beside its destination, and moves it there when it is complete.
 ///
 /// # Errors
-/// If something cannot be read or written, or if cargo refuses what came out. Nothing stays then.
+/// If a file cannot be read or written, or if cargo refuses the project. Nothing is left behind then.
 pub fn create(root: &Path, request: &Request) -> anyhow::Result<()> {
     let parent = request.dir.parent().context("DIR has no folder above it")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
@@ -73,13 +73,13 @@ pub fn create(root: &Path, request: &Request) -> anyhow::Result<()> {
         .with_context(|| format!("cannot move the project to {}", request.dir.display()))
 }
 
-/// A project that is not complete; it goes when it is dropped.
+/// A project that is not complete yet. It is deleted on drop.
 struct Half(PathBuf);
 
 impl Drop for Half {
     fn drop(&mut self) {
         match fs::remove_dir_all(&self.0) {
-            // Moved to where it belongs.
+            // The complete project has been moved.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => eprintln!("left     {}: {error}", self.0.display()),
             Ok(()) => {}
@@ -93,9 +93,9 @@ struct Project<'a> {
     names: Names,
     workspace: DocumentMut,
     sample: DocumentMut,
-    /// The folders of the crates that come along.
+    /// The folders of the crates that are copied.
     crates: BTreeSet<String>,
-    /// Files and folders that stay behind.
+    /// Files and folders that are not copied.
     without: BTreeSet<String>,
     binaries: Vec<String>,
 }
@@ -129,7 +129,7 @@ impl<'a> Project<'a> {
         self.copy(&self.root.join("LICENSE"), "shared/LICENSE")
     }
 
-    /// The crates of `shared` that the sample needs, and the scripts.
+    /// Writes the crates of `shared` that the sample needs, and the scripts.
     fn write_shared(&self) -> anyhow::Result<()> {
         for folder in &self.crates {
             let from = self.root.join(folder);
@@ -151,7 +151,7 @@ impl<'a> Project<'a> {
         for (script, called) in SCRIPTS {
             let file = self.root.join("shared/scripts").join(script);
             let to = format!("shared/scripts/{called}");
-            // With its permissions, which writing to it keeps.
+            // Copied for its permissions. Writing the new text keeps them.
             self.copy(&file, &to)?;
             let text = names::without_dropped(&read(&file)?, &file)?;
             let text = text.replace("folder=samples/$pattern", "folder=.");
@@ -178,7 +178,7 @@ impl<'a> Project<'a> {
             let kind = path.extension().unwrap_or_default().to_string_lossy();
             match &*kind {
                 _ if self.without.iter().any(|file| path.starts_with(file)) => {}
-                // Made anew.
+                // Written elsewhere.
                 _ if path == Path::new("Cargo.toml") || path == Path::new("README.md") => {}
                 "rs" => {
                     let renamed = self.names.rust(&read(&file)?);
@@ -201,7 +201,7 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
-    /// The worker is killed here by a test of its own; in the workspace one test kills all workers.
+    /// Writes a test that kills the worker. In the workspace, one test kills the workers of all samples.
     fn write_kill_test(&self) -> anyhow::Result<()> {
         let converter = match self.encrypts()? {
             false => "shared::data_converter()".to_owned(),
@@ -229,7 +229,7 @@ impl<'a> Project<'a> {
             if !["worker", "starter"].contains(&binary.as_str()) {
                 more.push_str(&format!(" {binary}"));
                 targets.push_str(&format!(
-                    "\n{binary}: ## The binary {name}-{binary} (ARGS=--help)\n\
+                    "\n{binary}: ## Run {name}-{binary} (ARGS=--help)\n\
                      \t@cargo run --quiet --bin {name}-{binary} -- $(ARGS)\n"
                 ));
             }
@@ -289,7 +289,7 @@ fn document(root: &Path, path: &str) -> anyhow::Result<DocumentMut> {
     parsed.with_context(|| format!("cannot parse {path}"))
 }
 
-/// The folders of the workspace's crates that a sample depends on, and those that these depend on.
+/// Returns the folders of the workspace's crates that a sample depends on, directly or indirectly.
 fn crates(
     root: &Path,
     sample: &DocumentMut,
@@ -314,12 +314,12 @@ fn make_parent(path: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))
 }
 
-/// Takes out of `Cargo.lock` what the project does not need, its versions kept; and formats, as
-/// other names make other lines.
+/// Removes unneeded packages from `Cargo.lock` without changing versions, and formats the code, because other names
+/// change the line breaks.
 fn finish(folder: &Path) -> anyhow::Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        // What this cargo run set is not for that one.
+        // The variables of this `cargo run` must not affect the other cargo.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*name) {
@@ -332,7 +332,7 @@ fn finish(folder: &Path) -> anyhow::Result<()> {
             .stdin(Stdio::null())
             .output()
     };
-    // Whoever has built this has the index as well.
+    // The index is there, because cargo has built this program.
     let locked = cargo(&["update", "--workspace", "--offline"])?;
     if !locked.status.success() {
         let locked = cargo(&["update", "--workspace"])?;
@@ -350,7 +350,7 @@ fn finish(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first line of an error that has many.
+/// Returns the line that states an error of many lines.
 fn said(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let error = text.lines().find(|line| line.starts_with("error"));

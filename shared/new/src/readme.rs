@@ -1,14 +1,14 @@
-//! The README of a project: its own part, then what the sample tells.
+//! Creates the README of a project: its own part, then the sample's README.
 
 use crate::names::{Names, without_dropped};
 use anyhow::{Context, ensure};
 use regex::{Captures, Regex};
 use std::path::Path;
 
-/// Sections of a sample's README that speak of the other samples.
+/// Sections of a sample's README that are about the other samples.
 const ABOUT_THE_SAMPLES: [&str; 2] = ["Take it", "See also"];
 
-/// What it is made of.
+/// The texts that it consists of.
 pub struct Sources<'a> {
     pub template: &'a str,
     pub sample: &'a str,
@@ -18,7 +18,7 @@ pub struct Sources<'a> {
 
 pub fn readme(sources: &Sources<'_>, names: &Names, description: &str) -> anyhow::Result<String> {
     let sample = without_dropped(sources.sample, Path::new("README.md"))?;
-    // Around what was dropped.
+    // Where something was dropped, two empty lines are left.
     let sample = sample.replace("\n\n\n", "\n\n");
     let (_, sample) = sample
         .split_once("\n\n")
@@ -50,7 +50,7 @@ pub fn readme(sources: &Sources<'_>, names: &Names, description: &str) -> anyhow
     lines_of_the_makefile(&renamed, sources.makefile)
 }
 
-/// What comes before the first heading, then a piece for each.
+/// Splits a page into the part before the first heading and one part for each heading.
 fn sections(markdown: &str) -> Vec<&str> {
     let mut starts = vec![0];
     starts.extend(markdown.match_indices("\n## ").map(|(index, _)| index + 1));
@@ -69,8 +69,7 @@ fn title(section: &str) -> &str {
     title.unwrap_or_default()
 }
 
-/// Without the rows of a table that are about another sample; the links of those that stay lead
-/// nowhere else.
+/// Removes table rows that are about another sample, and the links from the remaining rows.
 fn own_rows(section: &str, pattern: &str) -> anyhow::Result<String> {
     let link = Regex::new(r", in \[([^\]]*)\]\(samples/([a-z-]+)/[^)]*\)")?;
     let mut kept = String::new();
@@ -84,10 +83,10 @@ fn own_rows(section: &str, pattern: &str) -> anyhow::Result<String> {
     Ok(kept)
 }
 
-/// Links into the repository become links into the project, or the words alone.
+/// Turns links into the repository into links into the project, or into plain words.
 fn links(markdown: &str, pattern: &str) -> anyhow::Result<String> {
     let out = r"\[[^\]]+\]\(\.\./(?:\.\./(?:README\.md#(?:in-containers|rust-traps)|docker|\.ci|shared/codec/benches|shared/docs)|[a-z-]+/README)[^)]*\)";
-    // Words that only point there go with the link.
+    // Words that only introduce the link are removed with it.
     let pointing = Regex::new(&format!(
         r"(?:\s+\(see {out}[^)]*\)|,\s+see (?:`[^`]*` in\s+)?{out})"
     ))?;
@@ -114,7 +113,7 @@ fn links(markdown: &str, pattern: &str) -> anyhow::Result<String> {
     Ok(renamed.into_owned())
 }
 
-/// `make` names the line of a recipe that fails, and its target.
+/// Corrects the line and the target that `make` names if a recipe fails.
 fn lines_of_the_makefile(markdown: &str, makefile: &str) -> anyhow::Result<String> {
     let rule = Regex::new(r"\[Makefile:\d+: ([a-z-]+)\]")?;
     let targets = ["run", "worker", "start", "execute", "record", "pgo"];

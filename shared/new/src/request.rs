@@ -1,4 +1,4 @@
-//! What was asked for, checked before anything is written.
+//! Checks the request before anything is written.
 
 use crate::{
     files::{files, read},
@@ -11,7 +11,7 @@ use std::{
 };
 use toml_edit::DocumentMut;
 
-/// The words that Rust keeps for itself, `cargo new` refuses the same.
+/// Reserved words of Rust. `cargo new` refuses the same ones.
 const KEYWORDS: [&str; 51] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
     "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
@@ -20,7 +20,7 @@ const KEYWORDS: [&str; 51] = [
     "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
-/// Names of the standard library, and folders that cargo makes in its target directory.
+/// Names of the standard library, of crates in a project, and of folders in cargo's target directory.
 const TAKEN: [&str; 15] = [
     "alloc",
     "build",
@@ -39,7 +39,7 @@ const TAKEN: [&str; 15] = [
     "tests",
 ];
 
-/// A pattern that is there, a name that cargo takes, a folder that is free.
+/// An existing pattern, a name that cargo accepts, and a free folder.
 pub struct Request {
     pub pattern: String,
     pub name: String,
@@ -48,7 +48,7 @@ pub struct Request {
 
 impl Request {
     /// # Errors
-    /// One line that says what is wrong, and what would do.
+    /// If one of them is not usable. The error is one line that says what is wrong, and what is possible.
     pub fn check(root: &Path, from: &str, name: &str, dir: &str) -> anyhow::Result<Self> {
         ensure!(
             ![from, name, dir].contains(&""),
@@ -69,7 +69,7 @@ impl Request {
     }
 }
 
-/// The words before `::` or after `mod` in a sample; no crate can have the same name.
+/// Returns the words before `::` or after `mod` in a sample. The new crate cannot have one of these names.
 fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut modules = BTreeSet::new();
     for file in files(&root.join("samples").join(pattern))? {
@@ -81,7 +81,7 @@ fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(modules)
 }
 
-/// Returns the folder of the sample `name` that is to be made: `dir`, or one among the samples.
+/// Returns the folder for the new sample `name`: `dir`, or a folder among the samples.
 pub fn sample_dir(root: &Path, name: &str, dir: &str) -> anyhow::Result<PathBuf> {
     ensure!(!name.is_empty(), "usage: make new-sample NAME=<pattern>");
     ensure!(
@@ -129,7 +129,7 @@ fn check_name(root: &Path, from: &str, name: &str) -> anyhow::Result<()> {
         !packages(root)?.contains(&module(name)),
         "NAME cannot be `{name}`: a dependency has that name"
     );
-    // `use activities::…` would be the crate or the module, and the compiler would not choose.
+    // `use activities::…` would be ambiguous between the crate and the module.
     ensure!(
         !modules(root, from)?.contains(&module(name)),
         "NAME cannot be `{name}`: a module has that name"
@@ -137,7 +137,7 @@ fn check_name(root: &Path, from: &str, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The packages from a registry, as crates are written in code.
+/// Returns the names of the packages from a registry, as code spells them.
 fn packages(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let lock: DocumentMut = std::fs::read_to_string(root.join("Cargo.lock"))?.parse()?;
     let packages = lock["package"].as_array_of_tables();
@@ -152,7 +152,7 @@ fn packages(root: &Path) -> anyhow::Result<BTreeSet<String>> {
 fn check_dir(root: &Path, dir: &str) -> anyhow::Result<PathBuf> {
     let dir = without_dots(&std::path::absolute(dir)?);
     if dir.symlink_metadata().is_ok() {
-        // What `mkdir` has just made is as good as nothing.
+        // An empty folder, for example from `mkdir`, is fine.
         let empty = dir
             .read_dir()
             .is_ok_and(|mut inside| inside.next().is_none());
@@ -176,7 +176,7 @@ fn check_dir(root: &Path, dir: &str) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// What is not there yet cannot be canonicalized.
+/// Resolves `..` in a path that may not exist, so that `canonicalize` cannot do it.
 fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

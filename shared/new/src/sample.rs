@@ -1,4 +1,4 @@
-//! `make new-sample`: the skeleton of a sample, made from hello.
+//! `make new-sample`: creates the skeleton of a sample from hello.
 
 use crate::{
     files::{files, read},
@@ -11,21 +11,26 @@ use toml_edit::DocumentMut;
 
 const README: &str = include_str!("../template/sample.md");
 
-/// Makes the sample `name` in `dir`: hello by another name, with a README to be filled in.
+/// Line of hello's `lib.rs` that includes a further page.
+const WITHOUT_SHARED: &str = "#![doc = include_str!(\"../WITHOUT-SHARED.md\")]\n";
+
+/// Creates the sample `name` in `dir`: a copy of hello under that name, with a README to fill in.
 ///
 /// # Errors
-/// If `dir` is there already, or something cannot be read or written.
+/// If `dir` already exists, or if a file cannot be read or written.
 pub fn create(root: &Path, name: &str, dir: &Path) -> anyhow::Result<()> {
     ensure!(!dir.exists(), "{} is there already", dir.display());
     let hello = root.join("samples/hello");
     let names = Names::new(name)?;
     for file in files(&hello)? {
         let path = file.strip_prefix(&hello)?;
-        if path == Path::new("README.md") {
+        // Further pages of hello are about hello alone.
+        if path.extension().is_some_and(|extension| extension == "md") {
             continue;
         }
         let text = match path.to_str() {
             Some("Cargo.toml") => manifest(&read(&file)?)?,
+            Some("src/lib.rs") => read(&file)?.replace(WITHOUT_SHARED, ""),
             _ => read(&file)?,
         };
         let to = dir.join(names.text(path.to_str().context("a path that is not UTF-8")?));
@@ -43,7 +48,7 @@ fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A description to be written, and nothing that says what hello covers.
+/// Returns hello's manifest with a description to fill in, and without the list of covered patterns.
 fn manifest(text: &str) -> anyhow::Result<String> {
     let mut manifest: DocumentMut = text.parse()?;
     let package = manifest["package"].as_table_mut().context("no package")?;
@@ -53,7 +58,7 @@ fn manifest(text: &str) -> anyhow::Result<String> {
     Ok(manifest.to_string())
 }
 
-/// The rules that lead from hello's names to those of the sample.
+/// The rules that replace hello's names by those of the sample.
 struct Names(Vec<(Regex, String)>);
 
 impl Names {

@@ -1,10 +1,10 @@
-//! The real worker binary, killed under the load in `load.json`.
+//! Kills the real worker binary under the load in `load.json`.
 
 #![cfg(unix)]
 
 use testing::faults::killed_worker;
 
-/// Killed at a random moment, and another takes over: every workflow ends as the load says.
+/// A worker is killed at a random moment, and another one takes over. Every workflow ends as the load says.
 #[tokio::test]
 async fn a_killed_worker_loses_nothing() -> anyhow::Result<()> {
     let worker = env!("CARGO_BIN_EXE_{{name}}-worker");

@@ -1,7 +1,8 @@
-//! Samples as projects, built and run; it takes minutes, so only `make test-new` does.
+//! Creates projects from samples, then builds and runs them. This takes minutes, so only `make test-new` does it.
 //!
-//! `FROM` says which: patterns, or `all`, or `one`, whose turn it is today; these are checked, tested,
-//! linted and run. Without it all are checked, and with three of them the rest is done too.
+//! `FROM` lists the patterns, or is `all`, or `one` for a different one each day. Their projects are checked, tested,
+//! linted and run. Without `FROM`, the projects of all patterns are checked, and three of them are also tested, linted
+//! and run.
 
 #![cfg(unix)]
 
@@ -12,7 +13,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Which patterns to check, and of these which to test and run.
+/// Returns the patterns to check, and those of them to test and run.
 fn chosen() -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let all = patterns()?;
     let days = SystemTime::UNIX_EPOCH.elapsed()?.as_secs() / (24 * 60 * 60);
@@ -31,12 +32,12 @@ fn chosen() -> anyhow::Result<(Vec<String>, Vec<String>)> {
     Ok((these.clone(), these))
 }
 
-/// What somebody does who takes a sample: `make test`, `make lint`, `make run`.
+/// `make test`, `make lint` and `make run` succeed in a new project.
 #[test]
 #[ignore = "takes minutes: make test-new"]
 fn projects_work() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    // That of the repository: the SDK is there already.
+    // The repository's target directory, which already has the SDK.
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => target.into(),
         None => root().canonicalize()?.join("target"),
@@ -83,14 +84,14 @@ fn projects_work() -> anyhow::Result<()> {
             ensure!(last.starts_with("result: "), "{name}: {printed}");
         }
         stop(&dir);
-        // Its binaries would fill the disk.
+        // The binaries of all projects would fill the disk.
         run("cargo", &format!("clean --quiet --package {name}"))?;
         std::fs::remove_dir_all(&dir)?;
     }
     Ok(())
 }
 
-/// Every server that the project started.
+/// Stops every server that the project started.
 fn stop(dir: &Path) {
     let stopped = outside("make", dir).arg("stop").output();
     if let Err(error) = stopped {

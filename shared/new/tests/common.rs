@@ -1,4 +1,4 @@
-//! What several of these modules need.
+//! Helpers that several of these modules share.
 
 use anyhow::Context;
 use std::{
@@ -15,7 +15,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The patterns, by their folders; one that is only begun has no README yet.
+/// Returns the names of the sample folders. A sample without a README is not complete, and is left out.
 pub fn patterns() -> anyhow::Result<Vec<String>> {
     let mut patterns = Vec::new();
     for entry in std::fs::read_dir(root().join("samples"))? {
@@ -29,7 +29,7 @@ pub fn patterns() -> anyhow::Result<Vec<String>> {
     Ok(patterns)
 }
 
-/// A command as a user's shell runs it, without what cargo and make set for their children.
+/// Returns a command as a user's shell runs it, without the variables that cargo and make set for child processes.
 pub fn outside(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
@@ -44,15 +44,15 @@ pub fn outside(program: &str, folder: &Path) -> Command {
     command
 }
 
-/// The path of the Temporal CLI; found once, because each project would fetch its own.
+/// Returns the path of the Temporal CLI. Found only once, because each project would download its own.
 pub fn temporal_cli() -> anyhow::Result<String> {
     let cli = outside("shared/scripts/temporal-cli", &root()).output()?;
     anyhow::ensure!(cli.status.success(), "{}", String::from_utf8(cli.stderr)?);
     Ok(String::from_utf8(cli.stdout)?.trim().to_owned())
 }
 
-/// Where the project's server can be; its Web UI and its metrics are at the ports a thousand and two
-/// thousand above.
+/// Returns a free address for the project's server. The ports for its Web UI and its metrics, a thousand and two thousand
+/// above, are free, too.
 pub fn free_address() -> anyhow::Result<String> {
     let free = |port: &u16| {
         let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -62,7 +62,7 @@ pub fn free_address() -> anyhow::Result<String> {
     Ok(format!("localhost:{}", port.context("no free port")?))
 }
 
-/// As `make new` does, but from the binary at hand.
+/// Does the same as `make new`, but with the binary that is already built.
 pub fn new_project(from: &str, name: &str, dir: &Path) -> std::io::Result<Output> {
     outside(env!("CARGO_BIN_EXE_new-project"), &root())
         .env("FROM", from)

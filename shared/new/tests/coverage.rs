@@ -16,7 +16,7 @@ const UPDATE: &str = "UPDATE=1 cargo test --test new-project-tests coverage";
 /// Divides the page: the text above is written by hand, everything below is generated.
 const GENERATED: &str = "<!-- Generated from here on. -->\n";
 
-/// Why no sample covers something: the key in `published.toml`, and how the page says it.
+/// The reasons why no sample covers something: the key in `published.toml`, and its text on the page.
 const REASONS: [(&str, &str); 4] = [
     ("planned", "planned"),
     ("possible", "not yet"),
@@ -24,22 +24,22 @@ const REASONS: [(&str, &str); 4] = [
     ("elsewhere", "out of scope"),
 ];
 
-/// One place where Temporal publishes: its documentation, or a repository of samples.
+/// A place where Temporal publishes patterns: its documentation, or a repository of samples.
 struct Source {
     /// The key by which samples refer to it.
     key: String,
     name: String,
-    /// Which revision was read, and when.
+    /// The revision that was read, and when.
     read: String,
     entries: Vec<Entry>,
 }
 
-/// One published pattern or sample.
+/// A published pattern or sample.
 struct Entry {
     name: String,
     title: String,
     link: String,
-    /// The key and the text of each reason; more than one is a mistake.
+    /// The key and the text of each reason. More than one is a mistake.
     reasons: Vec<(&'static str, String)>,
 }
 
@@ -61,7 +61,7 @@ fn every_published_sample_is_accounted_for() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The page says what the samples declare today.
+/// The page matches what the samples declare.
 #[test]
 fn the_page_is_up_to_date() -> anyhow::Result<()> {
     let file = root().join(PAGE);
@@ -78,9 +78,9 @@ fn the_page_is_up_to_date() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each inconsistency is refused with a line that names the entry, and the file to change.
+/// Each inconsistency is refused with a line that names the entry and the file to change.
 #[test]
-fn what_does_not_add_up_is_refused() -> anyhow::Result<()> {
+fn inconsistencies_are_refused() -> anyhow::Result<()> {
     let cases = [
         (
             "mutex = { cannot = 'no locks' }",
@@ -151,7 +151,7 @@ fn published() -> anyhow::Result<DocumentMut> {
         .with_context(|| format!("cannot parse {PUBLISHED}"))
 }
 
-/// The manifest of every sample, by its folder's name.
+/// Returns the manifest of every sample, by the name of its folder.
 fn samples() -> anyhow::Result<BTreeMap<String, DocumentMut>> {
     let mut samples = BTreeMap::new();
     for folder in fs::read_dir(root().join("samples"))? {
@@ -167,7 +167,7 @@ fn samples() -> anyhow::Result<BTreeMap<String, DocumentMut>> {
     Ok(samples)
 }
 
-/// What `published.toml` lists, in its order.
+/// Returns the sources in `published.toml`, in its order.
 fn sources(published: &DocumentMut) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     for (key, source) in published.iter() {
@@ -218,7 +218,7 @@ fn entry(name: &str, about: &Item, url: &str) -> anyhow::Result<Entry> {
     Ok(entry)
 }
 
-/// What the samples declare under `[package.metadata.covers]`.
+/// Returns what the samples declare under `[package.metadata.covers]`.
 fn covers(samples: &BTreeMap<String, DocumentMut>) -> anyhow::Result<Covers> {
     let mut covers = Covers::new();
     for (sample, manifest) in samples {
@@ -247,7 +247,7 @@ fn covers(samples: &BTreeMap<String, DocumentMut>) -> anyhow::Result<Covers> {
     Ok(covers)
 }
 
-/// A line for each inconsistency.
+/// Returns a line for each inconsistency.
 fn problems(
     sources: &[Source],
     covers: &Covers,
@@ -292,7 +292,7 @@ fn problems(
     problems
 }
 
-/// The generated part of the page: how many there are, then a table for each source.
+/// Returns the generated part of the page: totals, then a table for each source.
 fn tables(sources: &[Source], covers: &Covers) -> String {
     let mut page = "\n| | read | published | covered |".to_owned();
     page.extend(REASONS.map(|(_, label)| format!(" {label} |")));
@@ -339,7 +339,7 @@ fn label(reason: &str) -> &str {
     label.map_or(reason, |(_, label)| label)
 }
 
-/// Links from the page to these samples.
+/// Returns links from the page to these samples.
 fn links(samples: Option<&Vec<String>>) -> String {
     let link = |sample: &String| format!("[{sample}](../../samples/{sample}/README.md)");
     let links: Vec<_> = samples.into_iter().flatten().map(link).collect();

@@ -1,4 +1,4 @@
-//! Every sample as a project of its own, without building it; and what is refused.
+//! Creates a project from every sample, without building it, and tests which requests are refused.
 
 use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};
@@ -7,12 +7,12 @@ use std::{collections::BTreeSet, path::Path, sync::Mutex};
 use toml_edit::DocumentMut;
 use walkdir::WalkDir;
 
-/// A name that no sample and no word in one has.
+/// A name that occurs in no sample.
 const NAME: &str = "zed-two";
 
-/// Everything is there under its new name, and nothing leads back.
+/// A project has all its files under the new name, and no dependency on the repository.
 #[test]
-fn every_sample_can_be_taken() -> anyhow::Result<()> {
+fn every_sample_becomes_a_project() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (queue, failures) = (Mutex::new(patterns()?.into_iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -69,13 +69,13 @@ fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     versions_are_ours(dir)
 }
 
-/// No name of the sample's where one is a name, no path into the repository, no workspace to inherit
-/// from, no metadata for this workspace, nothing to be filled in.
+/// Checks that a project has no name of the sample, no path into the repository, nothing that it inherits from a
+/// workspace, no metadata for this workspace, and no placeholder.
 fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     let root = root().canonicalize()?;
     let root = root.to_str().context("UTF-8")?;
     let old_crate = pattern.replace('-', "_");
-    // `-id`: of the key in encrypted payloads, and of a schedule.
+    // An id with another suffix is that of a key in encrypted payloads, or of a schedule.
     let names = Regex::new(&format!(
         r#"\b{pattern}-(?:worker|starter|task|recorded|[0-9a-f]{{8}}\b)|\bmake [a-z]+-{pattern}\b|\bworkflow_id\("{pattern}"|\buse {old_crate}::|[( ]{old_crate}::[a-z_]+[(;]"#
     ))?;
@@ -96,7 +96,7 @@ fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
         if !entry.file_type().is_file() {
             continue;
         }
-        // A picture is no text.
+        // Pictures are skipped.
         let Ok(text) = std::fs::read_to_string(entry.path()) else {
             continue;
         };
@@ -112,7 +112,7 @@ fn names_are_new(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the README says to make can be made.
+/// Checks that the Makefile has every target that the README names.
 fn commands_are_there(dir: &Path) -> anyhow::Result<()> {
     let makefile = std::fs::read_to_string(dir.join("Makefile"))?;
     let readme = std::fs::read_to_string(dir.join("README.md"))?;
@@ -125,7 +125,7 @@ fn commands_are_there(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was tested here is what the project gets: no package of another version, none too many.
+/// Checks that the project has the package versions that were tested here, and no unneeded packages.
 fn versions_are_ours(dir: &Path) -> anyhow::Result<()> {
     let packages = |file: &Path| -> anyhow::Result<BTreeSet<String>> {
         let lock: DocumentMut = std::fs::read_to_string(file)?.parse()?;
@@ -145,9 +145,9 @@ fn versions_are_ours(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line that says what is wrong, and nothing on disk.
+/// A bad request fails with one line that says what is wrong, and leaves nothing on disk.
 #[test]
-fn what_cannot_be_is_refused() -> anyhow::Result<()> {
+fn bad_requests_are_refused() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let free = folder.path().join("free");
     let taken = folder.path().join("taken");
@@ -267,14 +267,14 @@ fn what_cannot_be_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In a path with spaces and quotes a project's scripts find their files and leave others alone, and what
-/// `make new` says to do next can be pasted into a shell.
+/// In a path with spaces and quotes, a project's scripts find their files and leave other files alone. The command that
+/// `make new` prints as the next step can be pasted into a shell.
 #[cfg(unix)]
 #[test]
 fn a_project_may_be_anywhere() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let dir = folder.path().join(FOLDER).join("my-app");
-    // What a shell would make of an unquoted path.
+    // The words into which a shell would split an unquoted path.
     let bystander = folder.path().join("my");
     std::fs::write(&bystander, "somebody's")?;
     let made = new_project("hello", "my-app", &dir)?;
@@ -316,9 +316,9 @@ fn a_project_may_be_anywhere() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An empty folder is as good as none.
+/// An empty folder is accepted as the destination.
 #[test]
-fn an_empty_folder_is_filled() -> anyhow::Result<()> {
+fn an_empty_folder_is_accepted() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let made = new_project("hello", "my-app", folder.path())?;
     ensure!(made.status.success(), "{}", String::from_utf8(made.stderr)?);

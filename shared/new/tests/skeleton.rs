@@ -1,11 +1,11 @@
-//! The skeleton of a sample.
+//! Tests `make new-sample`, which creates the skeleton of a sample.
 
 use crate::common::{outside, root};
 use anyhow::{Context, ensure};
 use std::{path::Path, process::Output};
 use walkdir::WalkDir;
 
-/// As `make new-sample` does, but from the binary at hand, and into `dir`.
+/// Does the same as `make new-sample`, but with the binary that is already built, and into `dir`.
 fn new_sample(name: &str, dir: &Path) -> std::io::Result<Output> {
     outside(env!("CARGO_BIN_EXE_new-project"), &root())
         .arg("sample")
@@ -14,7 +14,7 @@ fn new_sample(name: &str, dir: &Path) -> std::io::Result<Output> {
         .output()
 }
 
-/// It has every file of a sample, under its own name.
+/// A skeleton has every file of a sample, under its own name.
 #[test]
 fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -29,7 +29,7 @@ fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
             let text = std::fs::read_to_string(entry.path())?;
             let path = entry.path().strip_prefix(&dir)?;
             let path = path.to_str().context("UTF-8")?.to_owned();
-            // The greeting itself may stay.
+            // The word in the greeting may stay.
             let left = text.lines().find(|line| {
                 line.contains("hello") || line.contains("HelloW") || line.contains("HelloA")
             });
@@ -54,6 +54,8 @@ fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
             "tests/workflow.rs",
         ]
     );
+    let lib = std::fs::read_to_string(dir.join("src/lib.rs"))?;
+    ensure!(lib.matches("include_str!").count() == 1, "{lib}");
     let modules = std::fs::read_to_string(dir.join("tests/main.rs"))?;
     ensure!(
         modules.ends_with("\n\npub mod replay;\npub mod workflow;\n"),
@@ -62,7 +64,8 @@ fn a_skeleton_is_a_sample() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No name, one that is no pattern's, a sample that is there: one line, and nothing is written.
+/// Without a name, with a name that a pattern cannot have, or with the name of an existing sample, it fails with one line
+/// and writes nothing.
 #[test]
 fn a_skeleton_says_why_it_cannot_be_made() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
