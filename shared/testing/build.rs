@@ -1,4 +1,4 @@
-//! Tells the test harness where the SDK's protobuf descriptors are, to read recorded histories.
+//! Passes the path of the SDK's protobuf descriptors to the test harness, which reads histories with them.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,4 +1,4 @@
-//! The samples and the loads that their workers must bear, for `make soak` and for the tests.
+//! The samples with their workers and loads, for `make soak` and for the tests.
 
 #![warn(missing_docs)]
 
@@ -17,16 +17,16 @@ use testing::{connect_to, faults::LoadTest, root};
 pub struct Sample {
     /// Name of its folder.
     pub name: String,
-    /// Its load, and its worker.
+    /// Its load and its worker binary.
     pub load_test: LoadTest,
 }
 
 impl Sample {
-    /// All samples, by name. Their worker binaries are in the folder `binaries`; the client goes to
-    /// `server`, the workers to `address`.
+    /// Returns all samples, sorted by name. Their worker binaries are in the folder `binaries`. The client connects
+    /// to `server`, and the workers to `address`.
     ///
     /// # Errors
-    /// If a load cannot be read, or the server is not there.
+    /// If a load cannot be read, or the server does not answer.
     pub async fn all(binaries: &Path, server: &str, address: &str) -> anyhow::Result<Vec<Self>> {
         let mut samples = Vec::new();
         for entry in std::fs::read_dir(root().join("samples"))? {
@@ -47,7 +47,8 @@ impl Sample {
         Ok(samples)
     }
 
-    /// Counts what was done more than once: executions of the workflow of one id, entries of one key.
+    /// Counts what happened more than once: executions with the same workflow id, and ledger entries with the same
+    /// key.
     ///
     /// # Errors
     /// If the server does not list its workflows, or the ledger cannot be read.
@@ -59,12 +60,12 @@ impl Sample {
             .list_workflows(query, Default::default());
         let mut executions = BTreeMap::<String, usize>::new();
         while let Some(workflow) = workflows.try_next().await? {
-            // One execution, in as many runs as it takes.
+            // An execution may have several runs.
             if workflow.status() != WorkflowExecutionStatus::ContinuedAsNew {
                 *executions.entry(workflow.id().to_owned()).or_default() += 1;
             }
         }
-        // Not those of children, of which some are made to fail and to be tried again.
+        // Children do not count, because some of them fail on purpose and are retried.
         let ours = |id: &str| id.strip_prefix("soak-").is_some_and(is_number);
         let twice = executions.iter().filter(|(id, _)| ours(id));
         let twice = twice.map(|(_, executions)| executions - 1).sum::<usize>();
@@ -72,7 +73,7 @@ impl Sample {
     }
 }
 
-/// With the development key, as the worker of such a sample has it by default.
+/// Returns a data converter with the development key, which is the default of a worker that encrypts.
 fn encrypting() -> anyhow::Result<DataConverter> {
     Ok(DataConverter::new(
         PayloadConverter::default(),

@@ -1,5 +1,5 @@
-//! `soak --minutes N`: the workers of all samples under a mixed load, while they are killed and
-//! replaced, their server is killed, and their network cut. `shared/docs/SOAK.md` says what it found.
+//! `soak --minutes N`: puts the workers of all samples under a mixed load, kills and replaces them, kills their
+//! server, and cuts their network. `shared/docs/SOAK.md` has the results.
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
@@ -23,31 +23,31 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 
-/// Between two workflows.
+/// Pause between the starts of two workflows.
 const PACE: Duration = Duration::from_millis(400);
 
-/// How many workflows may be under way. With as many the next is started when one has ended.
+/// Maximum number of running workflows. At this number, the next workflow starts when another one has ended.
 const OPEN: usize = 50;
 
-/// A workflow that takes longer is lost.
+/// Maximum duration of a workflow. A workflow that takes longer counts as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Between two kills of the server.
+/// Pause between two kills of the server.
 const SERVER_LIVES: Duration = Duration::from_secs(60);
 
-/// Starts workflows of all samples at random, and does to their workers what production does.
+/// Starts random workflows of all samples, and injects faults: kills, updates, a dead server, a cut network.
 #[derive(Parser)]
 struct Args {
-    /// How long to go on
+    /// How long to run
     #[arg(long, value_name = "N", default_value_t = 5)]
     minutes: u64,
 
-    /// Begins the random choices, those of an earlier run for example [default: a random one]
+    /// Seed of the random choices, for example that of an earlier run [default: a random seed]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }
 
-/// What became of workflows.
+/// Counts of how workflows ended.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     started: usize,
@@ -108,7 +108,7 @@ fn say(word: &str, text: impl fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{word:<8} {text}")
 }
 
-/// Starts workflows until the end has come, then waits for theirs.
+/// Starts workflows until the time is over, then waits until they have ended.
 async fn load(
     samples: &[Arc<Sample>],
     mut random: Rng,
@@ -161,17 +161,17 @@ async fn load(
     Ok(tallies)
 }
 
-/// What has happened to workers besides kills, and to what they need.
+/// Counts of faults, other than kills of workers.
 #[derive(Default)]
 struct Disasters {
     replaced: usize,
     server_kills: usize,
     network_cuts: usize,
-    /// Workers that ended by themselves, or with another status than 0 when they were told to.
+    /// Workers that ended by themselves, or that ended with a status other than 0 after SIGTERM.
     gone: usize,
 }
 
-/// One fault after the other until the end has come; then ends the workers.
+/// Injects one fault after the other until the time is over, then stops the workers.
 async fn disasters(
     samples: &[Arc<Sample>],
     mut random: Rng,
@@ -201,7 +201,7 @@ async fn disasters(
             network.mend();
             done.network_cuts += 1;
         } else if random.u8(..5) == 0 {
-            // As a rolling update does: first the new one.
+            // A rolling update starts the new worker first.
             let old = std::mem::replace(worker, sample.load_test.worker().await?);
             done.gone += usize::from(!ends(sample, old).await?);
             done.replaced += 1;
@@ -216,7 +216,7 @@ async fn disasters(
     }
 }
 
-/// Whether a worker ends well when it is told to.
+/// Whether a worker ends with status 0 after SIGTERM.
 async fn ends(sample: &Sample, mut worker: WorkerProcess) -> anyhow::Result<bool> {
     let ended = worker.terminate().await;
     if let Ok(status) = &ended
@@ -234,7 +234,7 @@ async fn ends(sample: &Sample, mut worker: WorkerProcess) -> anyhow::Result<bool
 #[tokio::main]
 async fn main() -> MainResult {
     let mut signals = ShutdownSignals::new()?;
-    // In both cases what it has started ends with it.
+    // In both cases the processes that it has started end with it.
     tokio::select! {
         ended = run(Args::parse()) => Ok(ended?),
         signal = signals.next() => Err(anyhow!("ended by {signal}").into()),

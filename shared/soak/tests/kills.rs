@@ -1,5 +1,5 @@
-//! The workers of all samples, killed side by side: what each sample's `tests/load.json` says must
-//! come true nevertheless.
+//! Kills the workers of all samples side by side. Every workflow must still end as the sample's `tests/load.json`
+//! says.
 
 #![cfg(unix)]
 
@@ -9,15 +9,14 @@ use std::time::Duration;
 use testing::{address, binaries};
 use tokio::{task::JoinSet, time::timeout};
 
-/// How many workflows each worker has when it is killed. All workers share one server and the cores
-/// of one machine.
+/// Number of workflows for each worker. All workers share one server and the cores of one machine.
 const WORKFLOWS: usize = 12;
 
-/// The longest that one worker and its successor may take.
+/// Maximum time for one worker and its successor.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Each worker is killed at a random moment and another takes over: every workflow ends as its load
-/// says, and no side effect happens twice.
+/// Each worker is killed at a random moment, and another one takes over. Every workflow ends as its load says, and
+/// no side effect happens twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers() -> anyhow::Result<()> {
     let server = address()?;

@@ -1,6 +1,6 @@
-//! What production does to a worker: kills it, cuts it off, takes its server away, replaces it.
+//! Faults that happen in production: a worker is killed or replaced, its server dies, the network breaks.
 //!
-//! It happens to a sample's real worker binary, under the load of its `tests/load.json`.
+//! They happen to a sample's real worker binary, under the load of its `tests/load.json`.
 
 use super::{Case, Load, connect_to, events, root, until_pending, within};
 use anyhow::{Context, bail, ensure};
@@ -35,23 +35,23 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// How long a load may take to end, whatever happens to it.
+/// Longest time until all workflows of a load have ended.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How long it takes until all workflows of a load are started.
+/// Time in which all workflows of a load are started.
 const ARRIVALS: Duration = Duration::from_secs(1);
 
-/// A worker binary that runs, and is killed when this is dropped.
+/// A running worker binary, which is killed on drop.
 pub struct WorkerProcess {
     child: Child,
     log: PathBuf,
 }
 
 impl WorkerProcess {
-    /// Starts `binary`, with its log in a file.
+    /// Starts `binary`, and writes its log to a file.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If the binary cannot be started.
     pub fn start(
         binary: impl AsRef<Path>,
         address: &str,
@@ -76,10 +76,10 @@ impl WorkerProcess {
         Ok(Self { child, log })
     }
 
-    /// Waits until it polls.
+    /// Waits until the worker polls.
     ///
     /// # Errors
-    /// If it ends instead.
+    /// If the worker ends before that.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         while !self.log()?.contains("worker started") {
             if let Some(status) = self.child.try_wait()? {
@@ -90,10 +90,10 @@ impl WorkerProcess {
         Ok(())
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills the worker (`kill -9`), and waits until it has ended.
     ///
     /// # Errors
-    /// If it had ended by itself, which it is never to do.
+    /// If the worker has already ended by itself.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the worker has ended by itself, {status}: {}", self.log()?);
@@ -101,28 +101,28 @@ impl WorkerProcess {
         Ok(self.child.kill().await?)
     }
 
-    /// What the server knows it by begins with this.
+    /// Returns the beginning of the worker's identity on the server.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If the worker has ended.
     pub fn identity(&self) -> anyhow::Result<String> {
         let pid = self.child.id().context("the worker has ended by itself")?;
         Ok(format!("{pid}@"))
     }
 
-    /// SIGTERM, and waits until it is gone.
+    /// Sends SIGTERM to the worker, and waits until it has ended.
     ///
     /// # Errors
-    /// If there is nothing to send it to.
+    /// If the worker has already ended by itself.
     pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
         signal(&self.child, "TERM").await?;
         Ok(timeout(PATIENCE, self.child.wait()).await??)
     }
 
-    /// What it has logged.
+    /// Returns the worker's log.
     ///
     /// # Errors
-    /// If its file cannot be read.
+    /// If the file cannot be read.
     pub fn log(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(&self.log)?)
     }
@@ -130,7 +130,7 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        // It is one of a test's many, and there is nobody to tell.
+        // An error does not matter: it is a temporary file.
         let _ = std::fs::remove_file(&self.log);
     }
 }
@@ -145,7 +145,7 @@ async fn signal(child: &Child, name: &str) -> anyhow::Result<()> {
 }
 
 /// Sends SIGTERM to the worker that runs the workflow's only activity, which heartbeats and takes longer
-/// than the worker's grace period, and returns the other worker once it runs the next attempt.
+/// than the worker's grace period. Returns the other worker when it runs the next attempt.
 ///
 /// # Errors
 /// If the first worker does not end with status 0, if its log does not name the activity that it
@@ -188,7 +188,7 @@ pub async fn handed_over<W: HasWorkflowDefinition>(
     Ok(second)
 }
 
-/// A development server with a file for its database, which outlives it.
+/// A development server whose database is a file, so that the data survives a restart.
 pub struct ServerProcess {
     child: Child,
     port: u16,
@@ -196,12 +196,12 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts it on a free port, and waits until it answers.
+    /// Starts the server on a free port, and waits until it answers.
     ///
     /// # Errors
-    /// If it does not.
+    /// If the server does not start or does not answer.
     pub async fn start() -> anyhow::Result<Self> {
-        // Below the range that systems hand out by themselves, or it could be gone at the restart.
+        // Below the range from which the system assigns ports. Otherwise the port could be taken at the restart.
         let port = loop {
             let port = 20000 + Uuid::new_v4().as_fields().1 % 10000;
             if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
@@ -247,15 +247,15 @@ impl ServerProcess {
             .context("the server does not answer")
     }
 
-    /// Where it listens, as `host:port`.
+    /// Returns the address on which it listens, as `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// `kill -9`, and starts it again on the same port with the same database after `pause`.
+    /// Kills the server (`kill -9`), and starts it again on the same port with the same database after `pause`.
     ///
     /// # Errors
-    /// If it does not come back.
+    /// If the server does not start again.
     pub async fn kill_and_restart(&mut self, pause: Duration) -> anyhow::Result<()> {
         self.child.kill().await?;
         sleep(pause).await;
@@ -263,10 +263,10 @@ impl ServerProcess {
         self.answers().await
     }
 
-    /// Stops the process (SIGSTOP): it accepts connections and answers nothing.
+    /// Freezes the process (SIGSTOP). The server then accepts connections but answers nothing.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If the server has ended.
     pub async fn freeze(&self) -> anyhow::Result<()> {
         signal(&self.child, "STOP").await
     }
@@ -282,14 +282,14 @@ impl Drop for ServerProcess {
     }
 }
 
-/// A network that can be cut: passes on what comes to its port, until told not to.
+/// A network that can be cut: a proxy in front of the server.
 pub struct Network {
     address: SocketAddr,
     cut: watch::Sender<bool>,
 }
 
 impl Network {
-    /// To the server at `target`.
+    /// Creates a network in front of the server at `target`.
     ///
     /// # Errors
     /// If there is no free port.
@@ -301,7 +301,7 @@ impl Network {
         tokio::spawn(async move {
             loop {
                 let mut until_whole = is_cut.clone();
-                // Cut: who connects gets no answer, not even a refusal.
+                // While the network is cut, a new connection gets no answer, not even a refusal.
                 if until_whole.wait_for(|cut| !cut).await.is_err() {
                     return;
                 }
@@ -324,47 +324,48 @@ impl Network {
         Ok(Self { address, cut })
     }
 
-    /// Where it listens, as `host:port`.
+    /// Returns the address on which it listens, as `host:port`.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// Cuts it: connections break, and new ones get no answer.
+    /// Cuts the network: connections break, and new ones get no answer.
     pub fn cut(&self) {
         self.cut.send_replace(true);
     }
 
-    /// Makes it whole again.
+    /// Repairs the network.
     pub fn mend(&self) {
         self.cut.send_replace(false);
     }
 }
 
-/// The file in which a worker's side effects leave a line each: a key, a tab, what was done.
+/// The file to which a worker writes a line for each side effect: a key, a tab, and a description.
 pub struct Ledger(PathBuf);
 
 impl Ledger {
-    /// One that is empty as yet.
+    /// Creates an empty ledger.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn create() -> anyhow::Result<Self> {
         let file = std::env::temp_dir().join(format!("{}.ledger", Uuid::new_v4()));
         File::create(&file).with_context(|| format!("cannot write {file:?}"))?;
         Ok(Self(file))
     }
 
-    /// The keys of what was done, in order; one that is there twice was done twice.
+    /// Returns the keys of the side effects in order. A key that occurs twice means that the side effect happened
+    /// twice.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn keys(&self) -> anyhow::Result<Vec<String>> {
         let lines = std::fs::read_to_string(&self.0)?;
         let key = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
         Ok(lines.lines().map(key).collect())
     }
 
-    /// What a worker is told so that it writes here.
+    /// Returns the arguments that make a worker write to this ledger.
     pub fn args(&self) -> [String; 2] {
         ["--ledger".to_owned(), self.0.display().to_string()]
     }
@@ -376,26 +377,26 @@ impl Drop for Ledger {
     }
 }
 
-/// A load on a task queue of its own, and the worker that has to bear it.
+/// A load on a task queue of its own, and the worker binary that is tested with it.
 pub struct LoadTest {
     /// The client that starts the load. Replace it if the workers encrypt their payloads.
     pub client: Client,
-    /// What it starts.
+    /// The workflows to start.
     pub load: Load,
-    /// On which nobody else works.
+    /// Task queue that no other test uses.
     pub task_queue: String,
     ledger: Option<Ledger>,
     binary: PathBuf,
-    /// Where the worker finds the server.
+    /// Address of the server for the worker.
     address: String,
 }
 
 impl LoadTest {
-    /// For the worker `binary` and the `load.json` of its sample: the client goes to `server`, the
-    /// worker to `address`.
+    /// Creates a load test for the worker `binary` with the `load.json` of its sample. The client connects to
+    /// `server`, and the worker to `address`.
     ///
     /// # Errors
-    /// If the load is none, or the server not there.
+    /// If the load does not decode, or the server does not answer.
     pub async fn new(
         binary: impl Into<PathBuf>,
         load: &str,
@@ -416,7 +417,7 @@ impl LoadTest {
         })
     }
 
-    /// Another worker, which polls already.
+    /// Starts another worker, and waits until it polls.
     ///
     /// # Errors
     /// As [`WorkerProcess::start`] and [`WorkerProcess::ready`].
@@ -429,8 +430,8 @@ impl LoadTest {
         Ok(worker)
     }
 
-    /// Kills a worker at a random moment while it works on a workflow, and starts another one: every
-    /// workflow must end as it should.
+    /// Kills a worker at a random moment while it works on a workflow, and starts another one. Every workflow must
+    /// end as its case says.
     ///
     /// # Errors
     /// As [`LoadTest::worker`], [`LoadTest::freeze_at_work`] and [`LoadTest::run_during`].
@@ -496,19 +497,19 @@ impl LoadTest {
         Ok(false)
     }
 
-    /// Starts the workflows of the load one after the other while `fault` happens, then waits for
-    /// every end.
+    /// Starts the workflows of the load one after the other while `fault` happens, then waits until all have
+    /// ended.
     ///
     /// # Errors
-    /// If one ends otherwise than it should, or not within 90 seconds; if the ledger has a key twice;
-    /// and those of `fault`.
+    /// If a workflow does not end within 90 seconds, or not as its case says; if the ledger has a key twice; and
+    /// those of `fault`.
     pub async fn run_during<T>(
         &self,
         fault: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let started = u32::try_from(self.load.workflows)?;
         let workflow = async |(number, case): (usize, &Case)| {
-            // One fault takes nobody all of the attempts that it has, the last one at most.
+            // A single fault cannot use up all attempts of an activity, only the last one.
             let case = Case {
                 or_fails: case.last_lost.clone(),
                 ..case.clone()
@@ -527,7 +528,7 @@ impl LoadTest {
         Ok(outcome)
     }
 
-    /// The keys of the ledger, if there is one, beyond the first of each.
+    /// Returns each key of the ledger that occurs again after its first occurrence. Empty without a ledger.
     ///
     /// # Errors
     /// If the ledger cannot be read.
@@ -538,10 +539,10 @@ impl LoadTest {
         Ok(keys)
     }
 
-    /// The history of each workflow of the load.
+    /// Fetches the history of each workflow of the load.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a history cannot be read.
     pub async fn fetch_histories(&self) -> anyhow::Result<Vec<Vec<HistoryEvent>>> {
         let history = async |number| {
             let id = self.workflow_id(number);
@@ -550,10 +551,10 @@ impl LoadTest {
         try_join_all((0..self.load.workflows).map(history)).await
     }
 
-    /// Where the side effects are, for a load that has any.
+    /// Returns the ledger of side effects.
     ///
     /// # Errors
-    /// If it has none.
+    /// If the load has no ledger.
     pub fn ledger(&self) -> anyhow::Result<&Ledger> {
         self.ledger.as_ref().context("a load without a ledger")
     }
@@ -563,7 +564,7 @@ impl LoadTest {
     }
 }
 
-/// Whether the event is a workflow task that was given to this worker.
+/// Whether the event is a workflow task that this worker received.
 fn is_task_of(event: &HistoryEvent, identity: &str) -> bool {
     match &event.attributes {
         Some(Attributes::WorkflowTaskStartedEventAttributes(started)) => {
@@ -573,7 +574,7 @@ fn is_task_of(event: &HistoryEvent, identity: &str) -> bool {
     }
 }
 
-/// A random moment while a load of the usual size comes in, never one at its very edges.
+/// Waits until a random moment while the workflows of a load are started, but not until its very end.
 pub async fn random_delay() {
     let part = u64::from(Uuid::new_v4().as_bytes()[0]) % 64;
     sleep(Duration::from_millis(200 + 8 * part)).await;

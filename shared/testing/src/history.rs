@@ -1,4 +1,4 @@
-//! Histories: read from a file or from the server, and waited for.
+//! Reads histories from a file or from the server, and waits for events in them.
 
 use crate::wait::{eventually, within};
 use anyhow::{Context, bail, ensure};
@@ -21,14 +21,14 @@ use temporalio_common::{
     },
 };
 
-/// Temporal's own protobuf descriptors, as the SDK was compiled with.
+/// Temporal's protobuf descriptors, with which the SDK was compiled.
 static DESCRIPTORS: &[u8] = include_bytes!(env!("TEMPORAL_DESCRIPTORS"));
 
-/// Reads a history as `temporal workflow show --output json` and the Web UI write it. (The SDK's
+/// Reads a history file in the format of `temporal workflow show --output json` and the Web UI. (The SDK's
 /// `WorkflowHistory::from_json` reads a format of its own, which no other tool writes.)
 ///
 /// # Errors
-/// If the file cannot be read, or is no history; the error names it.
+/// If the file cannot be read, or is not a history. The error names the file.
 pub fn history(file: impl AsRef<Path>) -> anyhow::Result<WorkflowHistory> {
     let file = file.as_ref();
     let read = || -> anyhow::Result<WorkflowHistory> {
@@ -46,7 +46,7 @@ pub fn history(file: impl AsRef<Path>) -> anyhow::Result<WorkflowHistory> {
     read().with_context(|| format!("cannot read the history {}", file.display()))
 }
 
-/// What happened in a workflow so far.
+/// Returns the events of a workflow so far.
 ///
 /// # Errors
 /// If the server does not know the workflow.
@@ -59,7 +59,7 @@ pub async fn events<W: HasWorkflowDefinition>(
         .await?)
 }
 
-/// The types of the events of a workflow so far.
+/// Returns the types of the events of a workflow so far.
 ///
 /// # Errors
 /// As [`events`].
@@ -76,7 +76,7 @@ pub async fn event_types<W: HasWorkflowDefinition>(
 /// Waits until the history of a workflow has an event of this type.
 ///
 /// # Errors
-/// As [`events`]; also if the workflow ends without such an event, or has none within
+/// As [`events`]. Also if the workflow ends without such an event, or has no such event within
 /// [`TEST_TIMEOUT`](crate::TEST_TIMEOUT).
 pub async fn until<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
@@ -124,7 +124,7 @@ pub async fn until_pending<W: HasWorkflowDefinition>(
     eventually(&what, pending).await
 }
 
-/// Has the server forget which worker has the workflow in its cache. After a `kill -9` the next
+/// Makes the server forget which worker has the workflow in its cache. Otherwise, after a `kill -9`, the next
 /// workflow task would wait ten seconds for that worker.
 ///
 /// # Errors
@@ -144,8 +144,7 @@ pub async fn forget_cache(client: &Client, workflow_id: &str) -> anyhow::Result<
     Ok(())
 }
 
-/// The types of the activities that a workflow has scheduled, in order; local ones are not among
-/// them.
+/// Returns the types of the activities that a workflow has scheduled, in order, without local activities.
 ///
 /// # Errors
 /// As [`events`].

@@ -25,7 +25,7 @@ use temporalio_sdk::WorkflowDefinitions;
 /// current one.
 ///
 /// # Errors
-/// If one does more than move values, or is in another package.
+/// If an `#[init]` does more than move values, or is in another package.
 pub(crate) fn check(workflows: &WorkflowDefinitions) -> anyhow::Result<()> {
     let registered: Vec<&str> = workflows
         .workflow_definitions()
@@ -59,7 +59,7 @@ pub(crate) fn check(workflows: &WorkflowDefinitions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Rust files in a folder and below; none if there is no such folder.
+/// Returns the Rust files in a folder and below. Empty if there is no such folder.
 fn rust_files(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.map(|entry| entry.path()).flat_map(|path| {
@@ -73,7 +73,7 @@ fn rust_files(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     files.filter(rust).collect()
 }
 
-/// An `#[init]` in a source.
+/// An `#[init]` in a source file.
 struct Init {
     workflow: String,
     only_moves: bool,
@@ -173,7 +173,7 @@ mod tests {
         Ok(init.only_moves)
     }
 
-    /// What moves values is allowed; everything that could panic is not.
+    /// An `#[init]` that only moves values is allowed. Everything that could panic is not.
     #[test]
     fn only_what_moves() -> anyhow::Result<()> {
         for body in [

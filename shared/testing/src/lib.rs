@@ -1,8 +1,8 @@
-//! The test harness: a real dev server, a worker on a task queue of its own, recorded histories.
+//! The test harness: tests run with a real development server and a worker on a task queue of their own.
 //!
 //! `make test` starts one server for all test binaries and names it in `TEMPORAL_TEST_ADDRESS`.
-//! Without that variable each test binary starts a server of its own, which ends with it, so a
-//! plain `cargo test` works too. Tests never go to `TEMPORAL_ADDRESS`.
+//! Without that variable, each test binary starts its own server, which stops with the binary. So a
+//! plain `cargo test` works too. Tests never connect to `TEMPORAL_ADDRESS`.
 
 #![warn(missing_docs)]
 
@@ -45,7 +45,7 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Longest that the body of a test may take: one that hangs is to fail, and to say so.
+/// Longest time that the body of a test may take. A test that hangs fails with a message that says so.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to the test server and a task queue that nobody else uses.
@@ -53,12 +53,12 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct TestEnv {
     /// Client for the test server, namespace `default`.
     pub client: Client,
-    /// The test's own task queue.
+    /// Task queue of this test.
     pub task_queue: String,
 }
 
 impl TestEnv {
-    /// Connects to the test server, and starts it if need be.
+    /// Connects to the test server, and starts it if necessary.
     ///
     /// # Errors
     /// If there is no server and none can be started.
@@ -66,7 +66,7 @@ impl TestEnv {
         Self::with_data_converter(shared::data_converter()).await
     }
 
-    /// As [`TestEnv::new`], with a data converter of the sample's own, for its worker too.
+    /// As [`TestEnv::new`], but client and worker use this data converter.
     ///
     /// # Errors
     /// As [`TestEnv::new`].
@@ -78,21 +78,21 @@ impl TestEnv {
         })
     }
 
-    /// Runs `body` beside a worker made by the sample's own `worker_options`, on this test's task
-    /// queue; then stops the worker.
+    /// Runs a worker with the sample's own `worker_options` on this test's task queue while `body` runs, then
+    /// stops the worker.
     ///
     /// A workflow may have an `#[init]` only if it does nothing but move values: a struct whose fields are
     /// parts of the argument, constants or defaults. A panic in `#[init]` would end the whole worker.
     ///
     /// # Errors
-    /// Those of `body`; and if a workflow's `#[init]` does more, if the worker ends before `body`, or if
-    /// `body` takes longer than [`TEST_TIMEOUT`].
+    /// Those of `body`. Also if a workflow's `#[init]` does more than move values, if the worker ends before
+    /// `body`, or if `body` takes longer than [`TEST_TIMEOUT`].
     pub async fn work<E: Into<anyhow::Error>>(
         &self,
         worker_options: impl FnOnce(&str) -> Result<WorkerOptions, E>,
         body: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
-        // The second test of a binary finds the subscriber of the first.
+        // Fails if another test of this binary has already installed the subscriber.
         let _ = shared::init_logs();
         let runtime = Runtime::from_current_tokio(Default::default())?;
         let options = worker_options(&self.task_queue).map_err(Into::into)?;
@@ -102,11 +102,11 @@ impl TestEnv {
         running.await
     }
 
-    /// Cancels a workflow that no worker has seen yet, runs a worker, and checks that the workflow
-    /// ends CANCELED: neither FAILED, nor COMPLETED as if nothing had happened.
+    /// Cancels a workflow that no worker has seen yet, runs a worker, and checks that the workflow ends as
+    /// CANCELED, not as FAILED or COMPLETED.
     ///
     /// # Errors
-    /// If it ends otherwise, and those of [`TestEnv::work`].
+    /// If the workflow ends in another way, and those of [`TestEnv::work`].
     pub async fn ends_cancelled<W, E>(
         &self,
         handle: &WorkflowHandle<Client, W>,
@@ -127,14 +127,14 @@ impl TestEnv {
         .await
     }
 
-    /// Options for a workflow with a new id on this test's task queue.
+    /// Returns options for a workflow with a new id on this test's task queue.
     pub fn start_options(&self) -> WorkflowStartOptions {
         WorkflowStartOptions::new(self.task_queue.clone(), format!("test-{}", Uuid::new_v4()))
             .build()
     }
 
-    /// Starts a workflow as a client of another language does: by the name of its type, with
-    /// JSON of any shape, one value an argument.
+    /// Starts a workflow like a client in another language: by the name of its type, and with any JSON
+    /// values as arguments.
     ///
     /// # Errors
     /// If the server refuses.
@@ -147,7 +147,7 @@ impl TestEnv {
         self.start_json_as(id, workflow_type, arguments).await
     }
 
-    /// As [`TestEnv::start_json`], with an id of the caller's choice.
+    /// As [`TestEnv::start_json`], but with this workflow id.
     ///
     /// # Errors
     /// If the server refuses.
@@ -168,11 +168,11 @@ impl TestEnv {
         Ok(self.client.get_workflow_handle::<W>(id))
     }
 
-    /// Checks a parent whose child's id is its own and `suffix`: if the child's id would be too long,
-    /// the parent fails before it does anything else, and with one byte less it starts the child.
+    /// Checks a parent whose child has the parent's id plus `suffix`. If the child's id would be too long, the
+    /// parent must fail before it does anything else. With one byte less, it must start the child.
     ///
     /// # Errors
-    /// If it does not.
+    /// If the parent does something else.
     pub async fn checks_child_id<W: HasWorkflowDefinition>(
         &self,
         workflow_type: &str,
@@ -214,7 +214,7 @@ impl TestEnv {
     }
 }
 
-/// A new id of this many bytes, most of them of this character.
+/// Returns a new id of this many bytes, which consists mostly of this character.
 pub fn id_of(bytes: usize, character: &str) -> String {
     let mut id = format!("test-{}-", Uuid::new_v4());
     while id.len() + character.len() <= bytes {
@@ -226,10 +226,10 @@ pub fn id_of(bytes: usize, character: &str) -> String {
     id
 }
 
-/// Why a workflow refused its input: what comes after `bad input: ` in its failure.
+/// Returns why a workflow refused its input: the text after `bad input: ` in its failure.
 ///
 /// # Errors
-/// If it did not fail, or for another reason.
+/// If the workflow did not fail, or failed for another reason.
 pub async fn bad_input<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<String> {
@@ -252,7 +252,7 @@ pub fn lengthen_names(mut input: Value, bytes: usize) -> Value {
     if let Some(names) = input["names"].as_array_mut() {
         let count = names.len().max(1);
         for (index, name) in names.iter_mut().enumerate() {
-            // The first names get the bytes that are left over.
+            // The first names get the bytes that do not divide evenly.
             let more = missing / count + usize::from(index < missing % count);
             let longer = "x".repeat(more) + name.as_str().unwrap_or_default();
             *name = longer.into();
@@ -261,7 +261,7 @@ pub fn lengthen_names(mut input: Value, bytes: usize) -> Value {
     input
 }
 
-/// Arguments as a client of another language sends them.
+/// Returns arguments as a client in another language sends them.
 pub fn raw_json(arguments: &[Value]) -> RawValue {
     let payload = |value: &Value| Payload {
         metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
@@ -271,7 +271,7 @@ pub fn raw_json(arguments: &[Value]) -> RawValue {
     RawValue::new(arguments.iter().map(payload).collect())
 }
 
-/// Connects to the server at `address`, `host:port`, without a look at `TEMPORAL_*`.
+/// Connects to the server at `address`, `host:port`, and ignores the `TEMPORAL_*` variables.
 ///
 /// # Errors
 /// If no server answers there.
@@ -281,7 +281,7 @@ pub async fn connect_to(address: &str, data_converter: DataConverter) -> anyhow:
     Ok(Client::connect(connection.build(), options.build()).await?)
 }
 
-/// Connects, then runs `body` beside a worker; see [`TestEnv::work`].
+/// Connects, then runs `body` with a worker. See [`TestEnv::work`].
 ///
 /// # Errors
 /// As [`TestEnv::new`] and [`TestEnv::work`].
@@ -298,7 +298,7 @@ where
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-// Not generic: what it takes to run a worker is compiled once, here.
+// Not generic, so that the code that runs a worker is compiled only once.
 async fn run_beside(mut worker: Worker, body: Boxed<'_, anyhow::Result<()>>) -> anyhow::Result<()> {
     let shutdown = worker.shutdown_handle();
     let mut working: Boxed<'_, _> = Box::pin(worker.run());
@@ -345,8 +345,8 @@ mod tests {
             .build())
     }
 
-    /// Why an `#[init]` that could panic is refused: a panic in it ends the worker. If the SDK catches it
-    /// one day, this test fails, and the check can go.
+    /// A panic in an `#[init]` ends the worker, so the harness refuses an `#[init]` that could panic. If a later
+    /// SDK catches the panic, this test fails, and the check can be removed.
     #[tokio::test]
     async fn a_panic_in_init_ends_the_worker() -> anyhow::Result<()> {
         let env = TestEnv::new().await?;

@@ -1,4 +1,4 @@
-//! What a sample's workflows are started with under load, and how each has to end.
+//! The load of a sample: which workflows are started with which input, and how each of them must end.
 
 use super::raw_json;
 use anyhow::{Context, bail, ensure};
@@ -13,49 +13,50 @@ use temporalio_client::{
 use temporalio_common::data_converters::RawValue;
 use tokio::time::sleep;
 
-/// Pause before a call is made again that the server did not answer.
+/// Pause before a call that the server did not answer is repeated.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A sample's `tests/load.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// Arguments for the worker, beside where the server is and which task queue.
+    /// Arguments for the worker, in addition to the address and the task queue.
     #[serde(default)]
     pub worker_args: Vec<String>,
-    /// Whether the worker has side effects, and takes a file to tell them to: `--ledger FILE`.
+    /// Whether the worker has side effects, and writes them to the file of `--ledger FILE`.
     #[serde(default)]
     pub ledger: bool,
-    /// Whether payloads are encrypted, with the development key: the client needs the codec too.
+    /// Whether payloads are encrypted with the development key. The client then needs the codec, too.
     #[serde(default)]
     pub encrypted: bool,
-    /// How many workflows to start: fewer than others if they are slow.
+    /// Number of workflows to start. Lower for a sample with slow workflows.
     #[serde(default = "workflows")]
     pub workflows: usize,
-    /// What to start, in turn.
+    /// The workflows to start, in turn.
     pub cases: Vec<Case>,
 }
 
-/// One workflow, and its end.
+/// A workflow, and how it must end.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// Its type.
+    /// Workflow type.
     pub workflow: String,
-    /// Its arguments.
+    /// Arguments.
     #[serde(default)]
     pub input: Vec<Value>,
-    /// A signal without arguments, sent as soon as it has started.
+    /// Signal without arguments, which is sent as soon as the workflow has started.
     #[serde(default)]
     pub signal: Option<String>,
-    /// How it ends.
+    /// How the workflow must end.
     pub ends: End,
-    /// In `make soak`, part of the failure in which it ends instead if the attempts or the time that its
-    /// activities have, which is little, are lost to kills and cuts.
+    /// In `make soak`, part of the failure that is also accepted. It occurs if faults use up all attempts, or all
+    /// the time, of an activity that has few.
     #[serde(default)]
     pub or_fails: Option<String>,
-    /// In `tests/faults.rs`, for one that is to fail by its last attempt: part of the failure in which
-    /// it ends instead if the kill takes just that attempt, with the failure of the one before in it.
+    /// In `tests/faults.rs`, for a workflow whose activity must fail at its last attempt: part of the failure that
+    /// is also accepted. It occurs if the kill hits just that attempt, and contains the failure of the attempt
+    /// before.
     #[serde(default)]
     pub last_lost: Option<String>,
 }
@@ -64,11 +65,11 @@ pub struct Case {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// With this result, in which `{workflow_id}` stands for its id.
+    /// Completes with this result, in which `{workflow_id}` stands for its id.
     Result(Value),
-    /// In a failure whose description contains this.
+    /// Fails, with a description that contains this text.
     Failure(String),
-    /// Cancelled: it is asked to as soon as it has started.
+    /// Ends as CANCELED. The cancellation is sent as soon as the workflow has started.
     Cancelled,
 }
 
@@ -80,7 +81,7 @@ impl Load {
     /// Reads a `load.json`.
     ///
     /// # Errors
-    /// If it is none, or without cases.
+    /// If it does not decode, or has no cases.
     pub fn parse(json: &str) -> anyhow::Result<Self> {
         let load: Self = serde_json::from_str(json).context("not a load.json")?;
         ensure!(!load.cases.is_empty(), "a load.json without cases");
@@ -89,15 +90,15 @@ impl Load {
 }
 
 impl Case {
-    /// Starts the workflow under `id`, waits for its end, and says how it ended. Goes on asking while
-    /// there is no server.
+    /// Starts the workflow under `id`, waits for its end, and returns how it ended. Keeps trying while the server
+    /// does not answer.
     ///
     /// # Errors
-    /// If it ends otherwise than it should.
+    /// If the workflow does not end as this case says.
     pub async fn run(&self, client: &Client, task_queue: &str, id: &str) -> anyhow::Result<End> {
         while let Err(error) = self.start(client, task_queue, id).await {
             match error {
-                // By an earlier try, whose answer got lost.
+                // An earlier call, whose answer was lost, has started it.
                 WorkflowStartError::AlreadyStarted { .. } => break,
                 WorkflowStartError::Rpc(_) => sleep(AGAIN).await,
                 error => return Err(error.into()),
@@ -145,7 +146,7 @@ impl Case {
         id: &str,
     ) -> Result<(), WorkflowStartError> {
         let workflow = UntypedWorkflow::new(&self.workflow);
-        // An earlier try, whose answer got lost, may have begun and ended it already.
+        // An earlier call, whose answer was lost, may have started the workflow, which may even have ended.
         let options = WorkflowStartOptions::new(task_queue, id)
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .build();
@@ -154,7 +155,7 @@ impl Case {
     }
 }
 
-/// Calls again until there is an answer. That the workflow has ended is one: of an earlier call.
+/// Repeats a call until the server answers. "The workflow has ended" is an answer, too: an earlier call ended it.
 async fn until_heard<F>(call: impl Fn() -> F)
 where
     F: Future<Output = Result<(), WorkflowInteractionError>>,

@@ -1,5 +1,5 @@
-//! What operators do to a running activity by `temporal activity …` or in the Web UI, and what a worker
-//! in another language may answer for it.
+//! Does to a running activity what operators do with `temporal activity …` or in the Web UI, and answers for an
+//! activity like a worker in another language.
 
 use super::{TestEnv, forget_cache, raw_json, until};
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub async fn pause<W: HasWorkflowDefinition>(
     Ok(())
 }
 
-/// Lets a paused activity go on, with another attempt if the last one has ended.
+/// Unpauses an activity. If its last attempt has ended, the server starts another one.
 ///
 /// # Errors
 /// As [`pause`].
@@ -74,7 +74,7 @@ pub async fn unpause<W: HasWorkflowDefinition>(
     Ok(())
 }
 
-/// Has an activity begin again, without the heartbeat details that it has sent.
+/// Resets an activity, so that it begins again without its heartbeat details.
 ///
 /// # Errors
 /// As [`pause`].
@@ -124,8 +124,8 @@ pub async fn change_timeout<W: HasWorkflowDefinition>(
     Ok(())
 }
 
-/// Takes an activity from the test's task queue as another worker would, and fails it, with these details
-/// as its last heartbeat.
+/// Takes an activity from the test's task queue like another worker would, sends these details as a heartbeat,
+/// and fails the activity.
 ///
 /// # Errors
 /// If there is no activity within a minute.
@@ -168,13 +168,13 @@ pub async fn fail_activity(
     Ok(())
 }
 
-/// Lets the first activity of a workflow fail for good while no worker runs, cancels the workflow, and
-/// checks that it ends CANCELED, although the worker learns about both at once.
+/// Fails the first activity of a workflow with a non-retryable failure while no worker runs, and cancels the
+/// workflow. Checks that the workflow ends as CANCELED, although the worker learns about both at once.
 ///
-/// `workflow_only` makes a worker with the workflow and without its activities.
+/// `workflow_only` returns options for a worker with the workflow and without its activities.
 ///
 /// # Errors
-/// If the workflow ends otherwise, and those of [`TestEnv::work`].
+/// If the workflow ends in another way, and those of [`TestEnv::work`].
 pub async fn fails_and_ends_cancelled<W, E, F>(
     env: &TestEnv,
     handle: &WorkflowHandle<Client, W>,

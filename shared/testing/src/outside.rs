@@ -1,4 +1,4 @@
-//! Commands as a user's shell runs them, and what they build.
+//! Runs commands as a user's shell runs them, and builds binaries.
 
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use std::{path::PathBuf, process::Command, sync::Once};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns a command without the variables that cargo and make set for their own children: build
-/// scripts watch cargo's, so another cargo would build the SDK again. Ctrl-C ends the command unless it
-/// decides otherwise.
+/// Returns a command without the variables that cargo and make set for their child processes. Build scripts depend
+/// on cargo's variables, so another cargo would build the SDK again. Ctrl-C stops the command unless the command
+/// handles it.
 pub fn outside(program: &str) -> Command {
     catch_interrupts();
     let mut command = Command::new(program);
@@ -33,7 +33,7 @@ pub fn outside(program: &str) -> Command {
 /// has just built them, and names the folder in `TEST_BINARIES`.
 ///
 /// # Errors
-/// If one does not build.
+/// If a binary does not build.
 pub fn binaries() -> anyhow::Result<PathBuf> {
     build(&["--bins"])
 }
@@ -56,15 +56,15 @@ fn build(which: &[&str]) -> anyhow::Result<PathBuf> {
     let status = build.current_dir(root()).status();
     let status = status.context("cannot run cargo")?;
     ensure!(status.success(), "the binaries do not build");
-    // A test is in `deps`, the binaries beside that.
+    // Test binaries are in `deps`, and the binaries in the folder above.
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(|deps| deps.parent());
     Ok(folder.context("a test in no folder")?.to_owned())
 }
 
-/// Lets Ctrl-C reach the programs that this process starts, even if this process was started to ignore it,
-/// as a shell starts jobs in the background. A program inherits an ignored signal, and a shell cannot
-/// trap one; but a signal with a handler goes back to its default in every program that is started.
+/// Makes Ctrl-C stop the programs that this process starts, even if this process itself ignores it, like a
+/// background job of a shell. A program inherits an ignored signal, and a shell cannot trap it. But a signal with a
+/// handler has its default action in every program that is started.
 fn catch_interrupts() {
     static CAUGHT: Once = Once::new();
     CAUGHT.call_once(|| {

@@ -1,4 +1,4 @@
-//! Recorded histories against today's code; and where it does not do what one recorded, in words.
+//! Replays recorded histories with today's code, and explains at which event the code does something else.
 
 use super::history;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -14,15 +14,15 @@ use temporalio_common::protos::{
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayFailure, WorkflowReplayer};
 
-/// Replays every `*.json` in `folder`, relative to the crate under test. With `REPLAY_FILE` in the
-/// environment, as `make replay` has it, that file alone.
+/// Replays every `*.json` in `folder`, relative to the crate under test. If the variable `REPLAY_FILE` is set, as
+/// `make replay` sets it, replays only that file.
 ///
 /// # Errors
-/// As [`replay`], with the file's name; and if there is no history at all.
+/// As [`replay`], with the name of the file. Also if there is no history.
 pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Result<()> {
     if let Some(file) = std::env::var_os("REPLAY_FILE") {
         let replayed = async { replay(replayer, history(file)?).await };
-        // On one line: it is for people, as any other command's.
+        // On one line, because a person reads it.
         let replayed = replayed.await.map_err(|error| anyhow!("{error:#}"))?;
         eprintln!("replayed {replayed}");
         return Ok(());
@@ -45,12 +45,12 @@ pub async fn replay_all(replayer: &WorkflowReplayer, folder: &str) -> anyhow::Re
     Ok(())
 }
 
-/// Replays one history, and says whose it was.
+/// Replays one history, and returns the type and id of its workflow.
 ///
 /// # Errors
-/// If this code does not do what the history recorded: at which event, what the history has there
-/// and what the code does instead, then what the SDK says. If this code has no such workflow. If
-/// no workflow task has completed.
+/// If this code does not do what the history recorded. The error says at which event, what the history has there,
+/// what the code does instead, and what the SDK says. Also if this code has no such workflow, or if no workflow
+/// task has completed.
 pub async fn replay(
     replayer: &WorkflowReplayer,
     history: WorkflowHistory,
@@ -74,7 +74,7 @@ pub async fn replay(
         printable(&workflow_type),
         known.into_iter().collect::<Vec<_>>().join(", ")
     );
-    // The SDK's replayer never comes back from a history that has none.
+    // The SDK's replayer hangs with a history that has none.
     let ran = |event: &HistoryEvent| event.event_type() == EventType::WorkflowTaskCompleted;
     ensure!(
         events.iter().any(ran),
@@ -111,7 +111,7 @@ pub async fn replay(
     )
 }
 
-/// The SDK's message without the message around it, a failure as `Debug` has it.
+/// Returns the SDK's message without the text around it, which is a failure in `Debug` format.
 fn text(message: &str) -> &str {
     let inner = message.split_once("{ message: \"").map(|(_, inner)| inner);
     inner
@@ -119,7 +119,7 @@ fn text(message: &str) -> &str {
         .map_or(message, |(inner, _)| inner)
 }
 
-/// How the SDK calls what the code asked for, where the history has something else.
+/// The SDK's names for a command of the code, if the history has an event of another kind.
 const ASKED: [(&str, &str); 14] = [
     ("Activity machine", "starts an activity"),
     ("Cancel external WF machine", "cancels another workflow"),
@@ -137,7 +137,7 @@ const ASKED: [(&str, &str); 14] = [
     ("Update machine", "answers an update"),
 ];
 
-/// The same, where the history has one of the same kind; what differs is quoted.
+/// The same if the event is of the same kind. The message then quotes the difference.
 const ASKED_OTHER: [(&str, &str); 5] = [
     (
         "Activity id of scheduled",
@@ -152,7 +152,7 @@ const ASKED_OTHER: [(&str, &str); 5] = [
     ("Child workflow type of", "starts the child workflow"),
 ];
 
-/// A nondeterminism error of the SDK in words, unless it is one that we do not know.
+/// Explains a nondeterminism error of the SDK in words. `None` if the message has an unknown form.
 fn explain(message: &str, events: &[HistoryEvent]) -> Option<String> {
     let (_, message) = message.split_once("Nondeterminism error: ")?;
     let known =
@@ -171,7 +171,7 @@ fn explain(message: &str, events: &[HistoryEvent]) -> Option<String> {
         let (patch, _) = patch.split_once(", but there is no")?;
         (patch, format!("does not ask for the patch {patch}"))
     };
-    // The SDK does not say which event it is. Often there is one alone.
+    // The SDK does not say which event it is. Often there is only one.
     let candidates: Vec<&HistoryEvent> = events
         .iter()
         .filter(|event| {
@@ -194,7 +194,7 @@ fn words(events: &[&HistoryEvent], asked: &str) -> String {
     )
 }
 
-/// What an event is about: a type, then an id, as far as it has them.
+/// Returns the type and the id that an event is about, as far as it has them.
 fn subject(event: &HistoryEvent) -> Option<[String; 2]> {
     let (name, id) = match event.attributes.as_ref()? {
         Attributes::ActivityTaskScheduledEventAttributes(activity) => (
@@ -252,10 +252,10 @@ mod tests {
         )
     }
 
-    /// With the number of the event if the SDK gives it, else of those that it may be; what the
-    /// SDK says in a way that is new to us is left to it.
+    /// An explanation names the event if the SDK does, and otherwise all events that it may be. A message of an
+    /// unknown form is not explained.
     #[test]
-    fn mismatches_in_words() {
+    fn explains_mismatches() {
         let event = "HistoryEvent(id: 11, ActivityTaskScheduled)";
         assert_eq!(
             in_words(&format!(

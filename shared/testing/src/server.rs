@@ -1,4 +1,4 @@
-//! Finds the test server, or starts one that ends with this process.
+//! Finds the test server, or starts a server that stops with this process.
 
 use anyhow::{Context, bail};
 use std::{
@@ -8,19 +8,18 @@ use std::{
     sync::OnceLock,
 };
 
-/// The child's standard input is the leash: the server ends when it closes, and it closes with
-/// this process, however that ends.
+/// The server stops when its standard input closes, which happens when this process ends in any way.
 static SERVER: OnceLock<Result<(String, Option<Child>), String>> = OnceLock::new();
 
-/// The folder that `shared` is in, with `.temporal` beside it.
+/// Returns the top folder, which contains `shared` and `.temporal`.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// `host:port` of the test server: `TEMPORAL_TEST_ADDRESS`, or a server of this process's own.
+/// Returns the `host:port` of the test server: `TEMPORAL_TEST_ADDRESS`, or a server that this process starts.
 ///
 /// # Errors
-/// If the Temporal CLI can neither be found nor fetched, or the server does not start.
+/// If the Temporal CLI can neither be found nor downloaded, or the server does not start.
 pub fn address() -> anyhow::Result<&'static str> {
     let server = SERVER.get_or_init(|| match std::env::var("TEMPORAL_TEST_ADDRESS") {
         Ok(address) if !address.is_empty() => Ok((address, None)),

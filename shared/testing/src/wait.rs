@@ -1,14 +1,14 @@
-//! Waiting with a limit, so that a test that would hang fails instead.
+//! Waits with a time limit, so that a test fails instead of hanging.
 
 use crate::TEST_TIMEOUT;
 use anyhow::Context;
 use std::{fmt::Display, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// Pause between two questions to the server, which would otherwise be busy with nothing else.
+/// Pause between two requests, so that the server is not busy with nothing else.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The limit. Shorter in the tests of this crate, which wait until it is over.
+/// The limit. It is shorter in the tests of this crate, which wait until it has passed.
 const LIMIT: Duration = match cfg!(test) {
     true => Duration::from_millis(300),
     false => TEST_TIMEOUT,
@@ -17,7 +17,7 @@ const LIMIT: Duration = match cfg!(test) {
 /// Waits for `future`, but no longer than [`TEST_TIMEOUT`].
 ///
 /// # Errors
-/// Those of `future`; and if it takes too long. The error then says what the test waited for.
+/// Those of `future`. Also if it takes too long: the error then says what the test waited for.
 pub async fn within<T>(
     what: impl Display,
     future: impl Future<Output = anyhow::Result<T>>,
@@ -26,11 +26,11 @@ pub async fn within<T>(
     waited.with_context(|| format!("waited {LIMIT:?} for {what}"))?
 }
 
-/// Asks again and again until there is an answer, and returns it.
+/// Calls `ask` again and again until it returns a value, and returns that value.
 ///
 /// # Errors
-/// Those of `ask`; and if there is no answer within [`TEST_TIMEOUT`]. The error then says what the test
-/// waited for.
+/// Those of `ask`. Also if there is no value within [`TEST_TIMEOUT`]: the error then says what the test waited
+/// for.
 pub async fn eventually<T>(
     what: impl Display,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
@@ -54,7 +54,7 @@ mod tests {
     use temporalio_client::UntypedWorkflow;
     use temporalio_common::protos::temporal::api::enums::v1::EventType;
 
-    /// The error of a wait that must end by itself.
+    /// Returns the error of a wait, which must end by itself.
     async fn error<T: Debug>(
         wait: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<String> {
@@ -63,7 +63,7 @@ mod tests {
         Ok(ended.expect_err("nothing to wait for").to_string())
     }
 
-    /// Each wait ends with an error that says what it waited for: nobody runs this workflow.
+    /// Each wait ends with an error that says what it waited for. No worker runs this workflow.
     #[tokio::test]
     async fn every_wait_has_a_limit() -> anyhow::Result<()> {
         let env = TestEnv::new().await?;

@@ -1,5 +1,5 @@
-//! `fetch-cli VERSION FOLDER`: downloads the Temporal CLI by the SDK's own test environment, for
-//! machines that have no Python. `scripts/temporal-cli` calls it.
+//! `fetch-cli VERSION FOLDER`: downloads the Temporal CLI with the SDK's own test environment, for machines
+//! without Python. `scripts/temporal-cli` calls it.
 
 use anyhow::Context;
 use temporalio_sdk::testing::{
@@ -17,7 +17,7 @@ async fn main() -> shared::MainResult {
         dest_dir: Some(folder),
         ttl: None,
     };
-    // There is no call that only downloads.
+    // The SDK has no call that only downloads.
     let options = LocalWorkflowEnvironmentOptions::builder()
         .server_executable(executable)
         .build();
