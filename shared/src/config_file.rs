@@ -1,5 +1,5 @@
-//! `temporal.toml`, checked before the SDK reads it. The SDK's own error quotes the line that it is
-//! about, and that line may hold an API key or a private key.
+//! Checks `temporal.toml` before the SDK reads it. The SDK's own error quotes the line with the mistake, which may
+//! contain an API key or a private key.
 
 use anyhow::{Context, anyhow, bail};
 use std::path::Path;
@@ -8,20 +8,20 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// The value that a setting takes.
+/// Type of the value of a setting.
 enum Kind {
     Boolean,
     Text,
     /// A table with these keys.
     Table(Keys),
-    /// A table with keys of the user's choice, and such a value for each.
+    /// A table with any keys, whose values have this type.
     Each(&'static Kind),
 }
 
 type Keys = &'static [(&'static str, Kind)];
 
-/// Every setting that Temporal's clients know. Errors print no other key, because a broken file can
-/// have a part of a secret in the place of a key.
+/// All settings that Temporal's clients know. Errors print no other key, because in a broken file a part of a secret
+/// can be at the place of a key.
 const FILE: Keys = &[("profile", Kind::Each(&Kind::Table(PROFILE)))];
 
 const PROFILE: Keys = &[
@@ -47,17 +47,17 @@ const TLS: Keys = &[
 
 const CODEC: Keys = &[("auth", Kind::Text), ("endpoint", Kind::Text)];
 
-/// What is wrong, and at which byte.
+/// A mistake, and the byte at which it is.
 struct Fault {
     at: usize,
     what: String,
 }
 
-/// Reads a `temporal.toml` that the SDK will accept. Warns of settings that it does not know.
+/// Reads a `temporal.toml`, and checks that the SDK will accept it. Warns about unknown settings.
 ///
 /// # Errors
-/// If the file cannot be read, is not TOML, or has a value of the wrong type. The error names the
-/// file, the line, the column and the setting, and quotes nothing else from the file.
+/// If the file cannot be read, is not TOML, or has a value of the wrong type. The error names the file, the line, the
+/// column and the setting, and quotes nothing else from the file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     let name = path.display().to_string();
     let bytes =
@@ -67,9 +67,9 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
 
 fn accept(name: &str, bytes: &[u8]) -> anyhow::Result<String> {
     let bytes = match bytes {
-        // Windows PowerShell writes it.
+        // Windows PowerShell writes UTF-16.
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => bail!("{name} is UTF-16; save it as UTF-8"),
-        // TOML is to be read as if it were not there.
+        // TOML ignores a byte-order mark.
         [0xef, 0xbb, 0xbf, rest @ ..] => rest,
         all => all,
     };
@@ -88,9 +88,9 @@ fn accept(name: &str, bytes: &[u8]) -> anyhow::Result<String> {
         .map_err(|error| anyhow!("{}: not UTF-8", place(error.valid_up_to())))?;
     let (file, errors) = DeTable::parse_recoverable(text);
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-    // The first by its place: what follows a string without an end is a string of errors.
+    // The first error in the file. A string without an end causes many more after it.
     if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
-        // These are the parser's own words, and none of the file's.
+        // This is the parser's own text, and contains nothing from the file.
         let (at, what) = (start(error), error.message());
         bail!("{}{}: {what}", place(at), near(text, at));
     }
@@ -144,7 +144,7 @@ impl Kind {
     }
 }
 
-/// The setting that a syntax error is about, or else the last one before it, in brackets.
+/// Returns the setting that a syntax error is about, or the last one before it in brackets.
 fn near(text: &str, at: usize) -> String {
     let at = text.floor_char_boundary(at);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -171,7 +171,7 @@ mod tests {
 
     const SECRET: &str = "s3cret";
 
-    /// Every setting that there is; a secret is wherever a secret can be.
+    /// A file with all settings. Every setting that can contain a secret contains one.
     const WHOLE: &str = r#"
         [profile.default]
         address = "localhost:7233" # or elsewhere
@@ -195,7 +195,7 @@ mod tests {
     "#;
 
     proptest! {
-        /// However a file is damaged, its error has a place and not the secret.
+        /// The error of a damaged file has a position, and never the secret.
         #[test]
         fn quotes_no_file(
             from in 0..WHOLE.len(),
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What the SDK takes is taken, and so are files that it would do nothing with.
+    /// All files that the SDK accepts are accepted, even those that have no effect.
     #[test]
     fn takes_what_the_sdk_takes() -> anyhow::Result<()> {
         for text in [

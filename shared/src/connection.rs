@@ -1,4 +1,4 @@
-//! Where the server is and how to talk to it: flags on top of the SDK's environment configuration.
+//! Connects to the server: flags in addition to the SDK's environment configuration.
 
 use crate::{
     foreign::data_converter,
@@ -20,9 +20,9 @@ use temporalio_client::{
     tonic::{Code, Status},
 };
 
-/// The longest that [`ConnectionArgs::connect`] takes. The SDK's own `connect_timeout` is off by default, so a
-/// host that drops packets would hold it forever. And a peer that accepts and says nothing holds it even with
-/// that timeout.
+/// Longest time that [`ConnectionArgs::connect`] takes. The SDK's own `connect_timeout` is off by default, so it
+/// would wait forever for a host that drops packets. And even with that timeout, it waits forever for a peer that
+/// accepts the connection and sends nothing.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 const DEFAULT_ADDRESS: &str = "localhost:7233";
@@ -41,10 +41,10 @@ const AUTHORIZATION: &str = "authorization";
 /// The credentials of this process's first connection, for errors that come after connecting.
 static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
 
-/// Flags for the connection. Each stands for the variable that it names and wins over it. A setting
-/// that has neither comes from the profile in `temporal.toml`. An API key has no flag, because flags
-/// show in the process list: set `TEMPORAL_API_KEY`. A client certificate from files is read again
-/// for every new connection, unless the address is an IPv6 literal.
+/// Flags for the connection. Each flag overrides the variable that it names. A setting with neither flag nor
+/// variable comes from the profile in `temporal.toml`. There is no flag for an API key, because flags are visible in
+/// the process list. Set `TEMPORAL_API_KEY` instead. Files with a client certificate are read again for every new
+/// connection, unless the address is an IPv6 literal.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
@@ -78,25 +78,25 @@ pub struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Connects, or says within [`CONNECT_TIMEOUT`] why not.
+    /// Connects to the server, or fails within [`CONNECT_TIMEOUT`].
     ///
     /// The client has the [`data_converter`](crate::data_converter) of this crate. To use another one, set
     /// `client.options_mut().data_converter` before you use the client. A worker takes it from its client,
     /// and starter and worker must have the same one.
     ///
     /// # Errors
-    /// As [`ConnectionArgs::connect_as`]; and when no Temporal server answers, in which case the
-    /// error names the address, whether TLS was on, the variables that are set, and what to do.
+    /// As [`ConnectionArgs::connect_as`]. Also if no Temporal server answers: the error then names the address,
+    /// whether TLS was on, the variables that are set, and what to do.
     pub fn connect(&self) -> BoxFuture<'static, anyhow::Result<Client>> {
         self.connect_as(|_, _| {})
     }
 
-    /// As [`ConnectionArgs::connect`], once `change` has had the SDK's options as flags, environment
-    /// and profile give them.
+    /// As [`ConnectionArgs::connect`], but calls `change` before, which can modify the SDK's options from flags,
+    /// environment and profile.
     ///
     /// # Errors
-    /// On a setting that cannot be read, that contradicts another, or that the Rust client would
-    /// drop in silence: the error names the variable or the file, never a value that is secret.
+    /// If a setting cannot be read, contradicts another one, or would be silently ignored by the Rust client. The
+    /// error names the variable or the file, and never shows a secret value.
     pub fn connect_as(
         &self,
         change: impl FnOnce(&mut ConnectionOptions, &mut ClientOptions),
@@ -106,13 +106,13 @@ impl ConnectionArgs {
             change(&mut loaded.connection, &mut loaded.client);
             loaded
         });
-        // Boxed, so that the transport is compiled here, once: the body of an `async fn` is compiled
-        // into every binary that awaits it, half a minute for each.
+        // Boxed, so that the transport is compiled only once, here. The body of an `async fn` is compiled into
+        // every binary that awaits it, which takes half a minute each.
         Box::pin(connect(loaded))
     }
 
-    /// Returns the server's `host:port`, unless the server is on this machine: for what must not leave
-    /// it, such as data under a key that is not secret.
+    /// Returns the server's `host:port`, or `None` if the server is on this machine. For checks of data that must
+    /// not leave this machine, such as data that is encrypted with a public key.
     ///
     /// # Errors
     /// As [`ConnectionArgs::connect_as`].
@@ -128,8 +128,8 @@ impl ConnectionArgs {
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let credentials = Credentials::new(&profile, &namespace, &origins)?;
 
-        // The SDK's own default begins with http://, which would turn TLS and an API key's
-        // protection off where only they are set.
+        // The SDK's default address begins with http://. It would turn off TLS, and send an API key unprotected,
+        // if only these are set.
         let address = profile.address.as_deref().unwrap_or(DEFAULT_ADDRESS);
         let wants_tls = match &profile.tls {
             Some(tls) => tls.disabled != Some(true),
@@ -143,16 +143,16 @@ impl ConnectionArgs {
             .map_err(|error| anyhow!("{error}"))
             .context("the connection settings do not fit together")?;
         refuse_plaintext(&connection, &credentials, has_tls_settings)?;
-        // The scheme decides, in the transport too; the SDK's options do not always agree with it.
+        // The scheme decides, also in the transport. The SDK's options do not always match it.
         connection.tls_options = match connection.target.scheme() {
             "https" => Some(connection.tls_options.unwrap_or_default()),
             _ => None,
         };
         tls.apply(&mut connection)?;
-        // For connecting again later; the first time the limit is in `connect`, and is shorter.
+        // For later connections. The first one has a shorter limit, in `connect`.
         connection.connect_timeout = Some(CONNECT_TIMEOUT + Duration::from_secs(2));
         if is_loopback(&connection.target) {
-            // Compressing what never leaves the machine costs a quarter of a worker's CPU time.
+            // Compression costs a quarter of a worker's CPU time, and is useless within a machine.
             connection.grpc_compression = GrpcCompression::None;
         }
         Ok(Loaded {
@@ -165,8 +165,7 @@ impl ConnectionArgs {
         })
     }
 
-    /// Sets the variable of every flag that is given, because a flag wins. Returns these variables,
-    /// each with its flag.
+    /// Overwrites the variable of every given flag. Returns these variables, each with its flag.
     fn apply_to(&self, env: &mut HashMap<String, String>) -> HashMap<&'static str, &'static str> {
         let flags = [
             ("--address", "TEMPORAL_ADDRESS", &self.address),
@@ -200,7 +199,7 @@ impl ConnectionArgs {
             };
             given.insert(variable, flag);
             env.insert(variable.to_owned(), value.clone());
-            // A file wins over its contents: the SDK takes both for a contradiction.
+            // The file overrides a variable with the contents, because the SDK refuses both together.
             if let Some(file) = variable.strip_suffix("_PATH") {
                 env.remove(&format!("{file}_DATA"));
             }
@@ -209,7 +208,7 @@ impl ConnectionArgs {
     }
 }
 
-/// Everything that [`ConnectionArgs`] says about a connection.
+/// A connection as [`ConnectionArgs`] configures it.
 pub(crate) struct Loaded {
     pub(crate) connection: ConnectionOptions,
     client: ClientOptions,
@@ -217,9 +216,9 @@ pub(crate) struct Loaded {
     credentials: Credentials,
 }
 
-/// What the server may reject, in the words of errors.
+/// Names of the credentials that the server may reject, for errors.
 struct Credentials {
-    /// An API key, or a header as good as one; must not cross a network without TLS.
+    /// An API key, or a header with a secret. It must not cross a network without TLS.
     secret: Option<String>,
     has_certificate: bool,
     namespace: String,
@@ -249,7 +248,7 @@ impl Credentials {
         })
     }
 
-    /// Says what to do about an error, if the error is that the server rejects the credentials.
+    /// Returns what to do about an error, if it means that the server rejects the credentials.
     fn rejected(&self, status: &Status) -> Option<String> {
         let (Code::Unauthenticated | Code::PermissionDenied) = status.code() else {
             return None;
@@ -271,8 +270,8 @@ impl Credentials {
     }
 }
 
-/// Says what to do about an error, if the error is that the server rejects the credentials of this
-/// process. A server may let every client connect, and look at credentials only in later calls.
+/// Returns what to do about an error, if it means that the server rejects the credentials of this process. A server
+/// may accept every connection, and check credentials only in later calls.
 pub(crate) fn rejected(status: &Status) -> Option<String> {
     CREDENTIALS.get()?.rejected(status)
 }
@@ -286,7 +285,7 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
     } = loaded?;
     let (host, has_tls) = (address(&connection), connection.tls_options.is_some());
     let local = is_loopback(&connection.target);
-    // The SDK's own connect timeout covers neither a TLS handshake nor a peer that is mute.
+    // The SDK's own connect timeout covers neither the TLS handshake nor a peer that sends nothing.
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Client::connect(connection, client));
     let (reason, advice) = match connecting.await {
         Ok(Ok(client)) => {
@@ -330,8 +329,8 @@ async fn connect(loaded: anyhow::Result<Loaded>) -> anyhow::Result<Client> {
     )
 }
 
-/// `http://` wins over everything in the transport: certificates are not used, and an API key
-/// crosses the network for all to read.
+/// Refuses settings that need TLS with an `http://` address. In the transport, `http://` overrides all other settings:
+/// certificates are not used, and an API key crosses the network unencrypted.
 fn refuse_plaintext(
     connection: &ConnectionOptions,
     credentials: &Credentials,
@@ -356,8 +355,7 @@ fn refuse_plaintext(
     Ok(())
 }
 
-/// Whether a URL leads to this machine by `localhost` or a loopback address. Other names can be made to
-/// resolve to anything.
+/// Whether the host of a URL is `localhost` or a loopback address. Other names can resolve to any address.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host
@@ -367,7 +365,7 @@ pub fn is_loopback(url: &Url) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// `host:port`; never the URL, which may hold a password.
+/// Returns `host:port`, not the URL, because a URL may contain a password.
 fn address(connection: &ConnectionOptions) -> String {
     match (
         connection.target.host_str(),
@@ -378,7 +376,7 @@ fn address(connection: &ConnectionOptions) -> String {
     }
 }
 
-/// A status is not the source of the error that it is in.
+/// Returns the reason of a connection error. A status is not the `source` of the error that contains it.
 fn source(error: &ClientConnectError) -> &(dyn std::error::Error + 'static) {
     match error {
         ClientConnectError::SystemInfoCallError(status) => status,
@@ -400,7 +398,7 @@ fn root_cause(error: &(dyn std::error::Error + 'static), host: &str) -> String {
 }
 
 fn names_set() -> String {
-    // The one is for the scripts, the other for the `history` line.
+    // One is for the scripts, the other one for the `history` line.
     let others = ["TEMPORAL_CLI", "TEMPORAL_UI_URL"];
     let names: BTreeSet<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
@@ -428,7 +426,7 @@ mod tests {
         ))
     }
 
-    /// A flag wins over its variable; with neither, the defaults.
+    /// A flag overrides its variable. Without both, the default applies.
     #[test]
     fn flags_win() -> anyhow::Result<()> {
         let env = [
@@ -456,7 +454,7 @@ mod tests {
         Ok(())
     }
 
-    /// A certificate by flag replaces one given as the contents of a variable.
+    /// The flag with a certificate's file overrides the variable with a certificate's contents.
     #[test]
     fn a_file_replaces_its_contents() -> anyhow::Result<()> {
         let file = std::env::temp_dir().join(format!("{}.pem", uuid::Uuid::new_v4()));
@@ -477,7 +475,7 @@ mod tests {
         Ok(())
     }
 
-    /// TLS and an API key each choose https; compression is off where nothing leaves the machine.
+    /// TLS settings or an API key select https. Compression is off for a server on this machine.
     #[test]
     fn schemes_and_compression() -> anyhow::Result<()> {
         let none = ConnectionArgs::default();

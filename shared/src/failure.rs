@@ -1,15 +1,14 @@
-//! Errors for people: one line on stderr, the real reason in it, exit status 1.
+//! Errors of a program: one line on stderr with the real reason, and exit status 1.
 
 use crate::{connection, foreign, text::one_line};
 use std::{error::Error, fmt};
 use temporalio_client::{errors::WorkflowGetResultError, tonic};
 use temporalio_common::{data_converters::PayloadConversionError, error::IncomingError};
 
-/// What `main` returns. On an error Rust prints `Error: ` and the line that [`describe`] makes,
-/// and exits with status 1.
+/// Result of `main`. For an error, Rust prints `Error: ` and the line from [`describe`], and exits with status 1.
 pub type MainResult = Result<(), MainError>;
 
-/// Any error, on its way out of `main`; made by `?`.
+/// Any error that `main` returns. `?` creates it.
 pub struct MainError(anyhow::Error);
 
 impl<E: Into<anyhow::Error>> From<E> for MainError {
@@ -18,14 +17,14 @@ impl<E: Into<anyhow::Error>> From<E> for MainError {
     }
 }
 
-// Rust prints what `main` returns by its `Debug`.
+// Rust prints the error of `main` in `Debug` format.
 impl fmt::Debug for MainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&describe(self.0.as_ref()))
     }
 }
 
-/// Returns the whole chain of causes in one printable line, each cause once.
+/// Returns the whole chain of causes in one printable line, with each cause once.
 ///
 /// The SDK's errors repeat their sources in their own text, or leave out the one that matters: a
 /// failed workflow prints as `Activity Failure: scheduled_event_id: 5`. This walks Temporal's
@@ -94,10 +93,10 @@ fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
     }
 }
 
-/// Says nothing twice: leaves out what the last part quotes.
+/// Appends a part, unless the last part already contains its text.
 fn push(parts: &mut Vec<String>, text: String) {
     match parts.last_mut() {
-        // `Server error: code: …, message: "…"`: the status behind it says that more briefly.
+        // `Server error: code: …, message: "…"`. The status after it is shorter.
         Some(last) if last.contains("code: ") && last.contains(&text) => {
             let head = last.split("code: ").next().unwrap_or_default();
             *last = format!("{head}{text}");
@@ -112,8 +111,7 @@ mod tests {
     use super::*;
     use anyhow::anyhow;
 
-    /// A chain prints each cause once, in one line without control characters, whatever its parts
-    /// contain.
+    /// A chain is printed with each cause once, in one line without control characters, whatever its parts contain.
     #[test]
     fn prints_one_line() {
         let error = anyhow!("no such file")

@@ -62,7 +62,7 @@ impl<C: FailureConverter> FailureConverter for FilledFailures<C> {
         }
         let mut next = Some(&mut failure);
         while let Some(failure) = next {
-            // A failure that is passed on has the source of whoever made it.
+            // A failure that is passed on keeps its source.
             if failure.source.is_empty() {
                 failure.source = FAILURE_SOURCE.to_owned();
             }
@@ -107,7 +107,7 @@ mod tests {
             (FAILURE_SOURCE, FAILURE_SOURCE)
         );
 
-        // As an activity in Go fails, whose failure the workflow passes on.
+        // The failure of an activity in Go, which the workflow passes on.
         failure.source = "GoSDK".to_owned();
         let converter = DataConverter::default();
         let context = SerializationContextData::None;

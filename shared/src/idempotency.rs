@@ -80,7 +80,7 @@ mod tests {
             (Some("w"), "run", 1, Some(1), Some("run/7")),
             (Some("w"), "run", 2, Some(2), Some("run/7")),
             (Some("w"), "next", 1, Some(1), Some("next/7")),
-            // As the SDK gives it, and as it documents it.
+            // The SDK's actual value, and its documented value.
             (
                 Some(""),
                 "",

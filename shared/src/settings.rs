@@ -1,5 +1,5 @@
-//! The settings of a connection, from flags, variables and `temporal.toml`, checked before the SDK
-//! sees them. The SDK drops some in silence and takes others for what they are not.
+//! Reads the settings of a connection from flags, variables and `temporal.toml`, and checks them before the SDK reads
+//! them. The SDK silently ignores some settings and misinterprets others.
 
 use crate::config_file;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -14,8 +14,8 @@ use temporalio_client::{
 };
 use temporalio_common::envconfig::load_client_config_profile;
 
-/// Variables that other SDKs or the CLI obey and the Rust client ignores, each with what to do
-/// instead. To ignore them too would give less security than the user asked for.
+/// Variables that other SDKs or the CLI use but the Rust client ignores, each with what to do instead. If they were
+/// ignored here, too, the connection would be less secure than the user expects.
 const DROPPED: [(&str, &str); 6] = [
     (
         "TEMPORAL_CODEC_ENDPOINT",
@@ -43,9 +43,9 @@ const DROPPED: [(&str, &str); 6] = [
     ),
 ];
 
-/// Says where a setting comes from, for errors.
+/// The origins of settings, for errors.
 pub(crate) struct Origins {
-    /// The variables that a flag has set, each with that flag.
+    /// The variables that flags have set, each with its flag.
     flags: HashMap<&'static str, &'static str>,
     variables: BTreeSet<String>,
     /// The profile and its file.
@@ -95,17 +95,17 @@ impl Origins {
     }
 }
 
-/// Loads the profile, with the variables in `env` on top. `flags` has the variables in `env` that
-/// stand for a flag, each with that flag.
+/// Loads the profile, which the variables in `env` override. `flags` contains the variables in `env` that come from a
+/// flag, each with its flag.
 ///
 /// # Errors
-/// On a setting that cannot be read, that contradicts another, or that the Rust client would drop in
-/// silence. The error names the setting and where it comes from, and shows no secret.
+/// If a setting cannot be read, contradicts another one, or would be silently ignored by the Rust client. The error
+/// names the setting and its origin, and shows no secret.
 pub(crate) fn load(
     mut env: HashMap<String, String>,
     flags: HashMap<&'static str, &'static str>,
 ) -> anyhow::Result<(ClientConfigProfile, Origins)> {
-    // Compose files and CI pass empty variables, which the SDK takes for an address or a key.
+    // Compose files and CI pass empty variables, which the SDK would use as an address or a key.
     env.retain(|_, value| !value.trim().is_empty());
     let mut origins = Origins {
         flags,
@@ -124,7 +124,7 @@ pub(crate) fn load(
     Ok((profile, origins))
 }
 
-/// The `TEMPORAL_*` variables of this process.
+/// Returns the `TEMPORAL_*` variables of this process.
 pub(crate) fn environment() -> anyhow::Result<HashMap<String, String>> {
     let mut env = HashMap::new();
     for (name, value) in std::env::vars_os() {
@@ -183,7 +183,7 @@ fn load_profile(
     // The SDK's error is neither Send nor Sync, so `?` cannot carry it.
     load_client_config_profile(options, Some(env))
         .map_err(|error| match error {
-            // Such an error quotes the file.
+            // The error quotes the file.
             ConfigError::LoadError(_) => anyhow!("the SDK does not accept the file"),
             other => anyhow!("{other}"),
         })
@@ -195,8 +195,8 @@ fn load_profile(
         })
 }
 
-/// Trims every setting, and refuses the characters that would break it: with a line feed in an API
-/// key, for example, the SDK sends no key at all, and says nothing.
+/// Trims every setting, and refuses characters that would break it. For example, if an API key contains a line feed,
+/// the SDK sends no key and reports no error.
 fn tidy_profile(profile: &mut ClientConfigProfile, origins: &Origins) -> anyhow::Result<()> {
     let text = |text: &mut Option<String>, what: &str, variable: &str, key: &str| {
         if let Some(value) = text.take() {
@@ -210,7 +210,7 @@ fn tidy_profile(profile: &mut ClientConfigProfile, origins: &Origins) -> anyhow:
     let path = |file: &mut Option<DataSource>, variable: &str, key: &str| {
         if let Some(DataSource::Path(path)) = file {
             let origin = || origins.of(variable, key);
-            // Checked before any error can quote it.
+            // Checked first, because later errors quote it.
             ensure!(
                 !path.contains("-----BEGIN"),
                 "{} takes the path of a file, but has the content of one; use the setting that ends in `data` for that",
@@ -276,22 +276,22 @@ fn tidy_profile(profile: &mut ClientConfigProfile, origins: &Origins) -> anyhow:
     Ok(())
 }
 
-/// Returns the value without the white space around it, which is usual if it was read from a file.
+/// Returns the value without leading and trailing white space, which is common if it was read from a file.
 ///
 /// # Errors
-/// If there is a control character or a byte-order mark in it.
+/// If the value contains a control character or a byte-order mark.
 fn tidy(value: &str, what: impl Fn() -> String) -> anyhow::Result<String> {
     let value = value.trim();
     refuse(value, |c| c.is_control() || c == '\u{feff}', what)?;
     Ok(value.to_owned())
 }
 
-/// Refuses what cannot be sent in a header.
+/// Refuses a value that cannot be sent in a header.
 fn refuse_non_ascii(value: &str, what: impl Fn() -> String) -> anyhow::Result<()> {
     refuse(value, |c| !c.is_ascii(), what)
 }
 
-/// Refuses a value with a bad character in it, and names that character and its place alone.
+/// Refuses a value with a bad character. The error names only that character and its place.
 fn refuse(
     value: &str,
     is_bad: impl Fn(char) -> bool,
@@ -316,10 +316,10 @@ fn refuse(
     )
 }
 
-/// Returns the URL that an address stands for: `host:port`, `http://…` or `https://…`. The SDK would
-/// connect without TLS for any other scheme, and send an API key all the same.
+/// Returns the URL for an address: `host:port`, `http://…` or `https://…`. With any other scheme, the SDK would connect
+/// without TLS, and even send an API key.
 pub(crate) fn target(address: &str, what: &str, wants_tls: bool) -> anyhow::Result<Url> {
-    // Not quoted, because a password may stand before the @.
+    // Not quoted, because there may be a password before the @.
     ensure!(
         !address.contains('@'),
         "{what} has a user name before an @, which Temporal does not use; write host:port alone, and set TEMPORAL_API_KEY if the server wants a key"
@@ -390,8 +390,8 @@ fn check(profile: &ClientConfigProfile) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    /// Every form of an address that is right, without TLS and with. A bare host is a host, even if
-    /// it is called like a scheme.
+    /// All valid forms of an address, without TLS and with TLS. A host without a scheme is a host, even if its name is
+    /// that of a scheme.
     #[test]
     fn addresses() -> anyhow::Result<()> {
         for (address, without, with) in [

@@ -1,5 +1,5 @@
-//! Size limits: whatever is too large for the server fails its workflow or activity, with the size
-//! in the message.
+//! Size limits: a payload that is too large for the server fails its workflow or activity, and the message names the
+//! size.
 
 use crate::{
     describe,
@@ -33,8 +33,8 @@ use temporalio_sdk::{
 /// The server accepts 2 MiB. The difference leaves room for a result that is larger than the input
 /// that it is built from, such as a list of greetings.
 ///
-/// Lowering this limit breaks running workflows whose input is larger: on replay they refuse what
-/// they once accepted.
+/// If you lower this limit, you break running workflows with a larger input: on replay they refuse the input that they
+/// once accepted.
 pub const MAX_INPUT: usize = 3 << 19;
 
 /// Maximum size of a result: the 2 MiB that the server accepts, less 8 KiB for the metadata that the
@@ -50,12 +50,12 @@ pub const TOO_LARGE: &str = "TooLarge";
 /// Interceptors that fail an activity or a workflow that produces more than the server accepts.
 ///
 /// Without them, the SDK fails such an activity with the type `PayloadsTooLarge`, and retries it unless the
-/// retry policy names that type. It fails the workflow task of such a workflow forever. With them, a result above [`MAX_RESULT`] and an outgoing
-/// [`Input`](crate::Input) above [`MAX_INPUT`] become a non-retryable failure of type
-/// [`TOO_LARGE`]. A failure whose text is longer than [`MAX_ERROR`] keeps its type, but its text is
-/// shortened and its details are dropped.
+/// retry policy names that type. It fails the workflow task of such a workflow forever. With them, a result
+/// above [`MAX_RESULT`] and an outgoing [`Input`](crate::Input) above [`MAX_INPUT`] become a non-retryable
+/// failure of type [`TOO_LARGE`]. A failure whose text is longer than [`MAX_ERROR`] keeps its type, but its
+/// text is shortened and its details are dropped.
 ///
-/// A worker takes both:
+/// A worker needs both:
 ///
 /// ```
 /// # use shared::SizeLimit;
@@ -72,7 +72,7 @@ pub const TOO_LARGE: &str = "TooLarge";
 pub struct SizeLimit;
 
 impl SizeLimit {
-    /// For [`temporalio_sdk::WorkerOptions`], which makes one for each workflow.
+    /// Returns the workflow interceptor for [`temporalio_sdk::WorkerOptions`], which creates one per workflow.
     pub fn in_workflows() -> WorkflowInterceptorConstructor {
         WorkflowInterceptorConstructor::new(|_| Self)
     }
@@ -141,7 +141,7 @@ impl WorkflowInterceptor for SizeLimit {
     }
 }
 
-/// The error of arguments that are too large to send. [`SizeLimit`] makes a failure of it.
+/// Error for arguments that are too large to send. [`SizeLimit`] turns it into a failure.
 pub(crate) fn check_arguments(payloads: &[Payload]) -> Result<(), PayloadConversionError> {
     let size = size(payloads);
     if size <= MAX_INPUT {
@@ -170,9 +170,9 @@ fn too_large(what: &str, size: usize, limit: usize, more: Option<&str>) -> Appli
         .build()
 }
 
-/// Size of the data in a value's payload, without building the payload.
+/// Returns the size of the data in a value's payload, without creating the payload.
 fn payload_size(any: &dyn Any, value: &dyn TemporalSerializable) -> usize {
-    // The SDK sends bytes as they are, although serde makes a list of numbers of them.
+    // The SDK sends bytes as they are, although serde serializes them as a list of numbers.
     if let Some(bytes) = any.downcast_ref::<Vec<u8>>() {
         return bytes.len();
     }
@@ -184,7 +184,7 @@ fn payload_size(any: &dyn Any, value: &dyn TemporalSerializable) -> usize {
         Ok(value) => serde_json::to_writer(&mut size, value)
             .map(|()| size.0)
             .ok(),
-        // A type that makes its own payload.
+        // A type that creates its own payload.
         Err(_) => {
             let converter = PayloadConverter::default();
             let context = SerializationContext::new(&SerializationContextData::None, &converter);
@@ -198,7 +198,7 @@ fn payload_size(any: &dyn Any, value: &dyn TemporalSerializable) -> usize {
     measured.unwrap_or(0)
 }
 
-/// Counts what is written to it.
+/// Writer that counts bytes.
 struct Size(usize);
 
 impl io::Write for Size {
@@ -212,7 +212,7 @@ impl io::Write for Size {
     }
 }
 
-/// The error of a workflow, or a failure that says that it is too large.
+/// Returns the error of a workflow, or a failure that says that the error is too large.
 fn within_limits(error: OutgoingWorkflowError) -> OutgoingWorkflowError {
     let (what, failure) = match &error {
         OutgoingWorkflowError::ActivityExecution(error) => ("an activity", error.failure()),
@@ -241,7 +241,7 @@ fn within_own_limits(error: OutgoingWorkflowError) -> OutgoingWorkflowError {
     }
 }
 
-/// The failure, with a shorter text if its own is too long.
+/// Returns the failure, with a shortened text if its own is too long.
 fn with_short_text(failure: Box<ApplicationFailure>) -> Box<ApplicationFailure> {
     let error: &(dyn Error + 'static) = failure.source_error();
     let causes = successors(Some(error), |error| (**error).source());
@@ -268,7 +268,7 @@ mod tests {
     use crate::Input;
     use temporalio_common::data_converters::{GenericPayloadConverter, RawValue};
 
-    /// The size is that of the payload that the SDK makes of the value.
+    /// The size is that of the payload that the SDK creates from the value.
     #[test]
     fn measures_like_the_sdk() -> anyhow::Result<()> {
         fn check<T: TemporalSerializable + 'static>(value: T) -> anyhow::Result<()> {

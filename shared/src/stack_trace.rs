@@ -1,5 +1,4 @@
-//! Stack traces in failures. The SDK leaves them empty: a Rust error does not know where it was
-//! made, unless somebody takes the trouble.
+//! Stack traces in failures. The SDK leaves them empty, because a Rust error does not record where it was created.
 
 use crate::{AbsentAsNull, FilledFailures};
 use std::{backtrace::Backtrace, error::Error, fmt};
@@ -12,35 +11,35 @@ use temporalio_common::{
     protos::temporal::api::failure::v1::Failure,
 };
 
-/// What anyhow writes between an error and its backtrace in `{:?}`, and [`Traced`] too.
+/// Text between an error and its backtrace in the `{:?}` output of anyhow, and of [`Traced`].
 const HEADING: &str = "Stack backtrace:\n";
 
-/// Where the sources of the standard library and of dependencies are.
+/// Parts of paths to the sources of the standard library and of dependencies.
 const NOT_OURS: [&str; 4] = ["/rustc/", "/rustlib/", "/registry/src/", "/git/checkouts/"];
 
-/// An error that knows where it was made, for [`StackTraces`] to read.
+/// An error with a backtrace of the place where it was created, which [`StackTraces`] reads.
 ///
-/// Taking the backtrace costs some microseconds, whatever `RUST_BACKTRACE` says; its symbols are
-/// looked up only when it is written into a failure.
+/// The backtrace costs some microseconds, and does not depend on `RUST_BACKTRACE`. Its symbols are resolved only when
+/// it is written into a failure.
 pub struct Traced<E> {
     error: E,
     backtrace: Backtrace,
 }
 
 impl<E> Traced<E> {
-    /// The error, made here and now.
+    /// Creates the error, with the current backtrace.
     pub fn new(error: E) -> Self {
         let backtrace = Backtrace::force_capture();
         Self { error, backtrace }
     }
 
-    /// The error itself.
+    /// Returns the error itself.
     pub fn error(&self) -> &E {
         &self.error
     }
 }
 
-/// For `?`, which is then where the trace begins.
+/// For `?`. The trace then begins at the `?`.
 impl<E> From<E> for Traced<E> {
     fn from(error: E) -> Self {
         Self::new(error)
@@ -67,25 +66,24 @@ impl<E: Error> Error for Traced<E> {
 
 /// A failure converter that fills the stack trace of application failures.
 ///
-/// It leaves out what is not the project's own: the frames of the standard library, of tokio and
-/// of the SDK, some fifty. It reads the backtrace of a [`Traced`] error; and that of an
-/// `anyhow::Error`, which has one if the worker runs with `RUST_BACKTRACE=1` or
-/// `RUST_LIB_BACKTRACE=1`.
+/// It leaves out the frames of the standard library, of tokio and of the SDK, which are some fifty. It reads the
+/// backtrace of a [`Traced`] error, and that of an `anyhow::Error`, which has one if the worker runs with
+/// `RUST_BACKTRACE=1` or `RUST_LIB_BACKTRACE=1`.
 pub struct StackTraces {
     crates: &'static [&'static str],
     inner: FilledFailures<DefaultFailureConverter>,
 }
 
 impl StackTraces {
-    /// The project's own crates, by their names in code: `my_app`, not `my-app`. They tell its
-    /// frames from others in a binary without debug information; with it, the files do.
+    /// Names of the project's own crates, as in code: `my_app`, not `my-app`. They identify the project's frames in a
+    /// binary without debug information. With debug information, the file names do.
     pub fn new(crates: &'static [&'static str]) -> Self {
         let inner = FilledFailures::default();
         Self { crates, inner }
     }
 
-    /// Returns the data converter of [`data_converter`](crate::data_converter), with this in place of the
-    /// SDK's failure converter.
+    /// Returns the data converter of [`data_converter`](crate::data_converter), with this failure converter instead of
+    /// the SDK's.
     pub fn into_data_converter(self) -> DataConverter {
         let codec = AbsentAsNull(DefaultPayloadCodec);
         DataConverter::new(PayloadConverter::default(), self, codec)
@@ -95,7 +93,7 @@ impl StackTraces {
         let (OutgoingError::Activity(OutgoingActivityError::Application(failure))
         | OutgoingError::Workflow(OutgoingWorkflowError::Application(failure))) = error
         else {
-            // Another's failure, passed on, brings its own.
+            // A failure that is passed on has its own stack trace.
             return None;
         };
         let debug = format!("{:?}", failure.source_error());
@@ -146,8 +144,8 @@ impl FailureConverter for StackTraces {
     }
 }
 
-/// The frames of a backtrace as the standard library prints it: a line `  3: symbol` each, and
-/// `     at file:line:column` below where debug information tells.
+/// Parses the frames of a backtrace as the standard library prints it. Each has a line `  3: symbol` and, with debug
+/// information, a line `     at file:line:column` below.
 fn frames(backtrace: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let mut lines = backtrace.lines().map(str::trim_start).peekable();
     std::iter::from_fn(move || {
@@ -157,10 +155,10 @@ fn frames(backtrace: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// `at greet (src/activities.rs:40)`; of the path no more than the crate's own, for the rest tells
-/// about the machine it was built on.
+/// Formats a frame, such as `at greet (src/activities.rs:40)`. The path is relative to the crate, because the rest would
+/// show details of the build machine.
 fn line(symbol: &str, location: Option<&str>) -> String {
-    // `{async_fn#0}` is how a binary with line tables alone calls the body of an `async fn`.
+    // `{async_fn#0}` is the name for the body of an `async fn` in a binary that has only line tables.
     let name = match symbol
         .strip_prefix('{')
         .and_then(|rest| rest.split_once('#'))
@@ -193,8 +191,7 @@ mod tests {
         StackTraces::new(crates).to_failure(error, &PayloadConverter::default(), &context)
     }
 
-    /// The trace begins where the error was made, names file and line, and holds nothing of the
-    /// standard library's.
+    /// The trace begins where the error was created, has file and line, and contains no frames of the standard library.
     #[test]
     fn traces_our_frames() {
         let failure = convert(fails(), &["shared"]);
@@ -206,15 +203,15 @@ mod tests {
         assert!(lines.iter().all(ours), "{lines:#?}");
     }
 
-    /// An error without a backtrace gives a failure without a stack trace.
+    /// An error without a backtrace becomes a failure without a stack trace.
     #[test]
     fn needs_a_backtrace() {
         let failure = convert(ApplicationFailure::new("no disk"), &["shared"]);
         assert_eq!((&*failure.message, &*failure.stack_trace), ("no disk", ""));
     }
 
-    /// A backtrace as the standard library prints it, from binaries without debug information, with
-    /// line tables alone, and with all.
+    /// Backtraces as the standard library prints them, from binaries without debug information, with line tables only,
+    /// and with full debug information.
     #[test]
     fn reads_frames() {
         let backtrace = "   0: <my_app::Thing>::new\n   \
@@ -235,7 +232,7 @@ mod tests {
         assert_eq!(read, expected);
     }
 
-    /// What a stack trace costs: `cargo test -p shared --lib costs -- --ignored --nocapture`.
+    /// Measures the cost of a stack trace: `cargo test -p shared --lib costs -- --ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
     fn costs() {

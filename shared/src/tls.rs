@@ -1,7 +1,7 @@
-//! Certificates: checked before anything is sent, read again for every new connection, and what goes
-//! wrong with them in words that name the file.
+//! Checks certificates before anything is sent, reads them again for every new connection, and explains what is wrong
+//! with which file.
 //!
-//! No message quotes what a file holds, nor the error of what parsed it: either may show a key.
+//! No message quotes the content of a file or the error of a parser, because both may show a key.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use rustls::{
@@ -30,20 +30,20 @@ const UNUSABLE: &str =
     "its own certificate has a key that this client does not support, such as P-521";
 const RENEW: &str = "renew it, or set this machine's clock right";
 
-/// What is wrong, and what to do.
+/// Explanation of an error: what is wrong, and what to do.
 type Explanation = (String, &'static str);
 
-/// What TLS is set up with.
+/// The TLS settings of a connection.
 #[derive(Default)]
 pub(crate) struct Tls {
-    /// What errors call the CA and the client certificate.
+    /// Names of the CA and the client certificate, for errors.
     ca: Option<String>,
     client: Option<String>,
     files: Option<Arc<ClientFiles>>,
 }
 
 impl Tls {
-    /// Reads and checks the certificates that a profile names, for a connection to `target`.
+    /// Reads and checks the certificates of a profile, for a connection to `target`.
     pub(crate) fn read(
         profile: Option<&mut ClientConfigTLS>,
         target: &Url,
@@ -71,8 +71,8 @@ impl Tls {
         };
         let (name, pair) = read_pair(cert, key)?;
         if let (DataSource::Path(_), DataSource::Path(_)) = (cert, key) {
-            // The SDK's connector for certificates that are read again looks up an IPv6 address with
-            // its brackets, which fails (1.1.1).
+            // SDK 1.1.1: the connector for certificates that are read again resolves an IPv6 address with its
+            // brackets, which fails.
             if target.host_str().is_some_and(|host| host.starts_with('[')) {
                 tracing::warn!(
                     "the {name} is read only once, because the address is an IPv6 literal; give a \
@@ -84,7 +84,7 @@ impl Tls {
                     key: key.clone(),
                     last: Mutex::new(Arc::new(pair)),
                 }));
-                // The SDK takes one or the other.
+                // The SDK accepts only one of the two.
                 (profile.client_cert, profile.client_key) = (None, None);
             }
         }
@@ -92,7 +92,7 @@ impl Tls {
         Ok(this)
     }
 
-    /// Has the client certificate read from its files at every handshake.
+    /// Makes the client read the client certificate from its files at every handshake.
     ///
     /// # Errors
     /// If the SDK's workarounds below do not fit the address.
@@ -101,7 +101,7 @@ impl Tls {
             return Ok(());
         };
         tls.client_cert_resolver = Some(files.clone());
-        // The SDK cannot do both, and would balance with every host name but `localhost`.
+        // The SDK cannot combine this with load balancing, which it uses for every host name but `localhost`.
         let host = connection.target.host_str().unwrap_or_default();
         let balances = host != "localhost" && host.parse::<IpAddr>().is_err();
         if connection.dns_load_balancing.take().is_some() && balances {
@@ -110,8 +110,8 @@ impl Tls {
                  that is read again for each connection: one connection goes to one address of the host"
             );
         }
-        // With a resolver the SDK puts TLS beneath the transport, which then refuses https:// for
-        // having none itself (1.1.1). So the transport is told http://, and the server what it is.
+        // SDK 1.1.1: with a resolver, TLS is below the transport, which then refuses https:// because it has no TLS
+        // itself. So the transport gets http://, and requests contain the real origin.
         let target = &mut connection.target;
         let host = target.host_str().unwrap_or_default();
         let port = target.port_or_known_default().unwrap_or(443);
@@ -124,7 +124,7 @@ impl Tls {
             .map_err(|()| anyhow!("the address does not go with a client certificate"))
     }
 
-    /// What is wrong and what to do, if a connection fails for a reason that has to do with TLS.
+    /// Explains why a connection failed, if the reason has to do with TLS.
     pub(crate) fn explain(&self, error: &(dyn Error + 'static), on: bool) -> Option<Explanation> {
         let causes: Vec<_> = causes(error).collect();
         match causes.iter().find_map(|cause| cause.downcast_ref()) {
@@ -141,12 +141,12 @@ impl Tls {
             let (_, rest) = text.split_once(words)?;
             rest.split(['"', ':']).next()
         };
-        // 60 is `<`, where the length of a message in gRPC should be.
+        // 60 is `<`, at the place of a gRPC message's length.
         if text.contains("invalid compression flag: 60") {
             return Some(self.page(after("with status: ").unwrap_or_default()));
         }
-        // With TLS 1.3 the client is done before the server has looked at its certificate: the alert
-        // comes in place of the first answer, as text, or is lost when the connection closes.
+        // With TLS 1.3, the client has completed the handshake before the server checks the client certificate. The
+        // alert then comes instead of the first answer, as text, or is lost when the connection closes.
         if let Some(alert) = after("received fatal alert: ") {
             return self.refused(alert);
         }
@@ -170,7 +170,7 @@ impl Tls {
 
     fn server(&self, error: &CertificateError) -> Explanation {
         match error {
-            // The latter when the CAs have one name, as one that was made anew has.
+            // The latter if both CAs have the same name, for example because one was created again.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 let ca = self.ca.as_deref().unwrap_or("CAs of this system");
                 (
@@ -211,7 +211,7 @@ impl Tls {
                 let what = "what listens there speaks TLS, but not HTTP/2, so no gRPC".to_owned();
                 Some((what, "check the port"))
             }
-            // TLS 1.2 has the same alert for both.
+            // TLS 1.2 has the same alert for both cases.
             (None, "HandshakeFailure") => Some((
                 format!(
                     "the server ends the handshake (HandshakeFailure): it asks for a client certificate, and none is set, or {UNUSABLE}"
@@ -248,7 +248,7 @@ impl Tls {
         }
     }
 
-    /// nginx and Envoy answer a client that they do not let in with HTML and a status of 4xx.
+    /// nginx and Envoy refuse a client with an HTML page and a 4xx status.
     fn page(&self, status: &str) -> Explanation {
         let page = format!("the peer answered with an HTTP error page ({status})");
         match status.starts_with('4') {
@@ -276,7 +276,7 @@ impl Tls {
     }
 }
 
-/// A PEM, and what errors call it.
+/// A PEM file or value, and its name for errors.
 struct Pem {
     name: String,
     bytes: Vec<u8>,
@@ -303,9 +303,8 @@ impl Pem {
         Ok(this)
     }
 
-    /// Refuses a section whose first line does not begin with `-----BEGIN`. PEM readers skip it without
-    /// a word. The first certificate of a chain would be missing, for example, and the second would
-    /// be taken for it.
+    /// Refuses a section whose first line does not begin with `-----BEGIN`. PEM readers skip such a section silently.
+    /// For example, they would skip the first certificate of a chain, and use the second one instead.
     fn refuse_hidden_sections(&self) -> anyhow::Result<()> {
         let Self { name, bytes } = self;
         match &**bytes {
@@ -327,7 +326,7 @@ impl Pem {
         Ok(())
     }
 
-    /// One at least: a chain, or a bundle of CAs.
+    /// Returns the certificates, at least one: a chain, or a bundle of CAs.
     fn certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         let all = all.ok().filter(|all| !all.is_empty());
@@ -340,8 +339,8 @@ impl Pem {
     }
 }
 
-/// Reads a client certificate and its key, which must be a pair, and of use today. Returns what
-/// errors call the certificate, too.
+/// Reads a client certificate and its key, which must match, and be valid today. Also returns the name of the
+/// certificate for errors.
 fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, CertifiedKey)> {
     let cert = Pem::read(cert, "client certificate", "TEMPORAL_TLS_CLIENT_CERT_DATA")?;
     let key = Pem::read(key, "client key", "TEMPORAL_TLS_CLIENT_KEY_DATA")?;
@@ -371,7 +370,7 @@ fn read_pair(cert: &DataSource, key: &DataSource) -> anyhow::Result<(String, Cer
     }
 }
 
-/// Says what a private key is that the TLS library refuses, by the object identifiers in it.
+/// Returns what kind of private key the TLS library has refused, from the object identifiers in it.
 fn kind(key: &PrivateKeyDer<'_>) -> &'static str {
     const RSA: &str = "an RSA key of less than 2048 or more than 4096 bits, or damaged";
     const CURVE: &str = "an ECDSA key on an unusual curve";
@@ -412,10 +411,10 @@ fn kind(key: &PrivateKeyDer<'_>) -> &'static str {
     }
 }
 
-/// Looked at here, because the server's answer may be no more than an HTTP error page.
+/// Checks the dates of a client certificate. A server may answer an expired one with nothing but an HTTP error page.
 fn out_of_date(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
-    // Without any CA it gets as far as the dates, and no further.
+    // Without a CA, the verification stops after the dates.
     let nobody = RootCertStore::empty();
     let now = UnixTime::now();
     match verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], now, &[]) {
@@ -424,7 +423,7 @@ fn out_of_date(certificate: &CertificateDer<'_>) -> Option<String> {
     }
 }
 
-/// `expired at …` or `is not valid before …`, if that is what is wrong.
+/// Returns `expired at …` or `is not valid before …`, if this is the error.
 fn dates(error: &CertificateError) -> Option<String> {
     let (what, time) = match error {
         CertificateError::ExpiredContext { not_after, .. } => ("expired at", not_after),
@@ -440,12 +439,12 @@ fn dates(error: &CertificateError) -> Option<String> {
     ))
 }
 
-/// An error and what is behind it, the real reason last.
+/// Returns an error and its causes. The last one is the real reason.
 pub(crate) fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
-        // What an I/O error was made from is not its source: the two are one.
+        // The inner error of an I/O error is not its `source`.
         match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
@@ -456,8 +455,8 @@ pub(crate) fn causes<'a>(
     })
 }
 
-/// A client certificate that is read from its files for every new connection: to rotate it is to
-/// replace them. What is connected already stays so, with the one it has.
+/// A client certificate that is read from its files for every new connection. To rotate it, replace the files.
+/// Existing connections continue with the old certificate.
 struct ClientFiles {
     cert: DataSource,
     key: DataSource,
@@ -474,7 +473,7 @@ impl ResolvesClientCert for ClientFiles {
                 }
                 *last = Arc::new(pair);
             }
-            // As when one of the two has been replaced and the other not yet.
+            // For example, one of the two files has been replaced and the other one has not yet.
             Err(error) => tracing::warn!("keeping the client certificate as it was: {error:#}"),
         }
         Some(last.clone())
@@ -485,7 +484,7 @@ impl ResolvesClientCert for ClientFiles {
     }
 }
 
-// Not derived, so that no key can get into it.
+// Not derived, so that it never shows a key.
 impl fmt::Debug for ClientFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientFiles")
@@ -498,7 +497,7 @@ mod tests {
     use crate::ConnectionArgs;
     use std::{fs, path::PathBuf};
 
-    /// A certificate and its key, in files that end with the test.
+    /// A certificate and its key, in files that are deleted on drop.
     struct Files(PathBuf);
 
     impl Files {
@@ -537,8 +536,7 @@ mod tests {
         }
     }
 
-    /// Every handshake has the certificate that is in the files by then; or the last one that was
-    /// whole, while they are being replaced.
+    /// Every handshake uses the certificate in the files, or the last complete one while the files are being replaced.
     #[test]
     fn reads_again() -> anyhow::Result<()> {
         let files = Files::new()?;
@@ -563,7 +561,7 @@ mod tests {
         Ok(())
     }
 
-    /// What the SDK needs to be told, so that it connects with certificates that are read again.
+    /// The options that the SDK needs for certificates that are read again.
     #[test]
     fn works_around() -> anyhow::Result<()> {
         let files = Files::new()?;
@@ -579,7 +577,7 @@ mod tests {
             let origin = connection.override_origin.map(|origin| origin.to_string());
             assert_eq!(origin, Some(format!("https://{target}/")));
         }
-        // The SDK's connector cannot reach an IPv6 literal, so its other one takes the certificate.
+        // This connector cannot reach an IPv6 literal, so the SDK's other connector gets the certificate.
         let connection = files.connection("[::1]:7233")?;
         assert_eq!(connection.target.as_str(), "https://[::1]:7233/");
         let tls = connection.tls_options.context("no TLS")?;
