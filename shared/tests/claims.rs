@@ -1,5 +1,5 @@
-//! What the READMEs say about the SDK. When a new version of it behaves differently, a test here fails, and
-//! the texts that it names must change.
+//! Tests statements of the READMEs about the SDK. If a new version of the SDK behaves differently, a test fails. Then
+//! change the text that it names.
 
 #![allow(missing_docs, reason = "workflows for this test alone")]
 
@@ -27,7 +27,7 @@ use temporalio_sdk::{
 use testing::{event_types, events, raw_json, until, with_worker};
 use tokio::net::TcpListener;
 
-/// Awaits a timer of tokio's.
+/// Awaits a timer of tokio.
 #[workflow]
 #[derive(Default)]
 pub struct ForeignFutureWorkflow;
@@ -44,7 +44,7 @@ impl ForeignFutureWorkflow {
     pub fn wake(&mut self, _ctx: &mut SyncWorkflowContext<Self>) {}
 }
 
-/// Runs an activity whose result is too large, with a retry policy that makes that final.
+/// Runs an activity whose result is too large, with a retry policy that does not retry this failure.
 #[workflow]
 #[derive(Default)]
 pub struct LargeResultWorkflow;
@@ -79,7 +79,7 @@ impl Activities {
     }
 }
 
-/// Without the interceptors of the samples, which have their own way with large results.
+/// Returns options without the interceptors of the samples, which handle large results themselves.
 fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .register_workflow::<ForeignFutureWorkflow>()?
@@ -88,8 +88,8 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Workflow code that awaits a future of another library waits until the next workflow task, which then
-/// fails: trap 1 of the README.
+/// Trap 1 of the README: workflow code that awaits a future of another library waits until the next workflow task,
+/// which then fails.
 #[tokio::test]
 async fn a_foreign_future_fails_the_next_task() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -127,8 +127,8 @@ async fn a_foreign_future_fails_the_next_task() -> anyhow::Result<()> {
     .await
 }
 
-/// The worker itself refuses an activity's result that is too large, with a type that a retry policy can
-/// make final: trap 15 of the README.
+/// Trap 15 of the README: the worker itself refuses an activity's result that is too large. The failure has a type
+/// that a retry policy can exclude from retries.
 #[tokio::test]
 async fn a_large_result_has_a_type() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -145,7 +145,7 @@ async fn a_large_result_has_a_type() -> anyhow::Result<()> {
     .await
 }
 
-/// An activity without a name of its own can be called by the name of its method: trap 4 of the README.
+/// Trap 4 of the README: an activity without an explicit name has the name of its method.
 #[tokio::test]
 async fn a_default_name_is_a_string() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -164,8 +164,8 @@ async fn a_default_name_is_a_string() -> anyhow::Result<()> {
     .await
 }
 
-/// The SDK's own limit on connecting is off by default, and does not cover a peer that says nothing: trap 9
-/// of the README.
+/// Trap 9 of the README: the SDK's own limit on connecting is off by default, and does not cover a peer that sends
+/// nothing.
 #[tokio::test]
 async fn connecting_has_no_limit() -> anyhow::Result<()> {
     let mute = TcpListener::bind("127.0.0.1:0").await?;

@@ -1,4 +1,4 @@
-//! What production does to a worker, done to a real worker under load. That of hello stands for all.
+//! Injects faults while a real worker is under load. The worker of hello stands for all workers.
 
 #![cfg(unix)]
 
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 const LOAD: &str = include_str!("../../samples/hello/tests/load.json");
 
-/// The server is killed, and back two seconds later: nothing is lost, and no worker gives up.
+/// The server is killed and starts again two seconds later. Nothing is lost, and no worker gives up.
 #[tokio::test]
 async fn a_killed_server() -> anyhow::Result<()> {
     let mut server = ServerProcess::start().await?;
@@ -25,15 +25,15 @@ async fn a_killed_server() -> anyhow::Result<()> {
             server.kill_and_restart(Duration::from_secs(2)).await
         })
         .await?;
-    // Every workflow has ended, so a kill would now prove nothing, and the harness refuses it.
+    // All workflows have ended, so a kill would prove nothing now, and the harness refuses it.
     let idle = load_test.freeze_at_work(&worker).await;
     let idle = idle.expect_err("no workflow runs").to_string();
     assert_eq!(idle, "all workflows ended before the worker was killed");
-    // An error if it has ended by itself.
+    // Fails if the worker has ended by itself.
     worker.kill().await
 }
 
-/// Twenty seconds without a network between worker and server: the worker finds back by itself.
+/// For twenty seconds there is no network between worker and server. The worker then reconnects by itself.
 #[tokio::test]
 async fn a_cut_network() -> anyhow::Result<()> {
     let server = address()?;

@@ -1,4 +1,4 @@
-//! Payloads as clients and workers in Go, Java and TypeScript send them, on a real server.
+//! Sends payloads like clients and workers in Go, Java and TypeScript, on a real server.
 
 #![allow(missing_docs, reason = "workflows for these tests alone")]
 
@@ -42,7 +42,7 @@ fn payload(encoding: &str, data: &str) -> Payload {
     }
 }
 
-/// Nothing, as three SDKs send it: Go and Java, TypeScript, and the Temporal CLI.
+/// Returns the payloads for an absent value: from Go and Java, from TypeScript, and from the Temporal CLI.
 fn nothing() -> [Option<Payload>; 3] {
     [
         None,
@@ -160,7 +160,7 @@ impl TakesOrders {
     }
 }
 
-/// Passes its arguments on to an activity that takes none, and returns what it returns.
+/// Passes its arguments on to an activity that takes none, and returns its result.
 #[workflow]
 #[derive(Default)]
 pub struct PassesOn;
@@ -208,7 +208,7 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Does what a worker in Go does: takes one activity task and completes it with this payload.
+/// Takes one activity task and completes it with this payload, like a worker in Go.
 async fn complete_activity(env: &TestEnv, result: Option<Payload>) -> anyhow::Result<()> {
     let mut client = env.client.clone();
     let request = PollActivityTaskQueueRequest {
@@ -236,7 +236,7 @@ async fn complete_activity(env: &TestEnv, result: Option<Payload>) -> anyhow::Re
     Ok(())
 }
 
-/// Does what a worker in Go does: starts a workflow and completes it with this payload.
+/// Starts a workflow and completes it with this payload, like a worker in Go.
 async fn complete_workflow<W>(
     env: &TestEnv,
     result: Option<Payload>,
@@ -287,8 +287,8 @@ async fn awaits_go(
     env.start_json("AwaitsGo", &[json!(activity)]).await
 }
 
-/// A workflow awaits activities in Go that return nothing, as `()` and as `None`. It does not take an
-/// encoding for nothing: the workflow task fails, and the error names activity or encoding.
+/// A workflow awaits activities in Go that return nothing, as `()` and as `None`. Another encoding does not count as
+/// nothing: the workflow task fails, and the error names the activity or the encoding.
 #[tokio::test]
 async fn absent_results_of_activities() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -344,8 +344,8 @@ async fn absent_results_of_activities() -> anyhow::Result<()> {
     .await
 }
 
-/// A starter awaits a workflow in Go that returns nothing, as `()` and as `None`. It names an encoding
-/// that it cannot read.
+/// A starter awaits a workflow in Go that returns nothing, as `()` and as `None`. Its error names an encoding that it
+/// cannot read.
 #[tokio::test]
 async fn absent_results_of_workflows() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -390,8 +390,8 @@ impl ReturnsNothing {
     }
 }
 
-/// `null` means left out, for a second argument as for a field, and Go's empty list is `null`. Further
-/// arguments are ignored. A list is no object, and a number that would lose digits is refused.
+/// `null` counts as absent, for a second argument and for a field, and Go's empty list is `null`. Further arguments are
+/// ignored. A list is not accepted as an object, and a number that would lose digits is refused.
 #[tokio::test]
 async fn arguments_of_workflows() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -444,7 +444,7 @@ async fn arguments_of_workflows() -> anyhow::Result<()> {
     .await
 }
 
-/// Whatever comes where nothing is taken is ignored: by a signal, an update, a query and an activity.
+/// A signal, an update, a query and an activity that take no argument ignore any argument.
 #[tokio::test]
 async fn arguments_where_none_is_taken() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

@@ -1,4 +1,4 @@
-//! A workflow whose state comes from its input before any handler runs.
+//! A workflow with an `#[init]`, which sets the state from the input before any handler runs.
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
@@ -9,7 +9,7 @@ use temporalio_sdk::{
 };
 use testing::TestEnv;
 
-/// Adds the numbers that signals bring to its input.
+/// Adds the numbers in signals to its input.
 #[workflow]
 pub struct SumWorkflow {
     sum: u32,
@@ -48,13 +48,13 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
 /// An `#[init]` that only moves values is allowed, and a signal that arrives before `run` finds the input
 /// in the state.
 #[tokio::test]
-async fn the_state_is_there_before_signals() -> anyhow::Result<()> {
+async fn init_runs_before_signals() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client
         .start_workflow(SumWorkflow::run, 40, env.start_options())
         .await?;
-    // No worker runs yet, so the signal comes in the workflow's first task.
+    // No worker runs yet, so the workflow's first task contains the signal.
     handle
         .signal(SumWorkflow::add, 2, Default::default())
         .await?;

@@ -1,4 +1,4 @@
-//! Bad input on a real server: the workflow fails at once, or goes on; it never hangs.
+//! Bad input on a real server: the workflow fails at once or continues, but never hangs.
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
@@ -32,7 +32,7 @@ pub struct Deposit {
     amount: u32,
 }
 
-/// Adds up signals until it has seen as many good ones as its input says.
+/// Adds up the numbers in signals, until it has received as many valid signals as its input says.
 #[workflow]
 #[derive(Default)]
 pub struct DepositsWorkflow {
@@ -62,7 +62,7 @@ impl DepositsWorkflow {
     }
 }
 
-/// A workflow and an activity of the previous version, which take a number.
+/// A workflow and an activity of the old version, which take a number.
 #[workflow]
 #[derive(Default)]
 pub struct Old;
@@ -92,7 +92,7 @@ fn old_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationEr
         .build())
 }
 
-/// The same, of the next version, which takes a text.
+/// The workflow and the activity of the new version, which take a text.
 #[workflow]
 #[derive(Default)]
 pub struct New;
@@ -122,11 +122,11 @@ fn new_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationEr
         .build())
 }
 
-/// A worker reports only the first failure of a workflow task. The next attempt lasts this long, and
-/// then the server tries again.
+/// Timeout of a workflow task. A worker reports only the first failure of a task, so the next attempt takes this long
+/// before the server tries again.
 const TASK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How one part of an application sends a text to another.
+/// Ways in which one part of an application sends a text to another part.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub enum Edge {
     Activity,
@@ -134,7 +134,7 @@ pub enum Edge {
     ContinueAsNew,
 }
 
-/// Sends a text of the next version to a task queue, where workers of both versions may be.
+/// Sends a text of the new version to a task queue that workers of both versions may poll.
 #[workflow]
 #[derive(Default)]
 pub struct Sender;
@@ -184,7 +184,7 @@ fn sender_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Resets a workflow to before its first task.
+/// Resets a workflow to the point before its first task.
 async fn reset(client: &Client, workflow_id: &str) -> anyhow::Result<()> {
     let request = ResetWorkflowExecutionRequest {
         namespace: client.namespace(),
@@ -204,11 +204,11 @@ async fn reset(client: &Client, workflow_id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In a rolling deployment, an old worker meets what a new one has sent: to an activity, to a child, to
-/// the next run, and to a run after a reset. Nothing fails for good, and a new worker finishes it. Only
-/// what a client has sent fails, because only the client can send something else.
+/// In a rolling deployment, an old worker receives input from a new one: for an activity, a child, the next run, and a
+/// run after a reset. None of them fails permanently, and a new worker completes them. Only input from a client fails
+/// its workflow, because only the client can send something else.
 #[tokio::test]
-async fn a_new_worker_cures_what_an_old_one_cannot_read() -> anyhow::Result<()> {
+async fn a_new_worker_completes_what_an_old_one_cannot_decode() -> anyhow::Result<()> {
     let (senders, receivers) = (TestEnv::new().await?, TestEnv::new().await?);
     senders
         .work(sender_options, async {
@@ -267,9 +267,9 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// A bad signal is recorded and the workflow goes on; the good ones before and after it count.
+/// A bad signal is recorded, and the workflow continues. The valid signals before and after it count.
 #[tokio::test]
-async fn a_bad_signal_does_not_wedge_the_workflow() -> anyhow::Result<()> {
+async fn a_bad_signal_does_not_block_the_workflow() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let handle = env
             .client
@@ -302,9 +302,9 @@ async fn a_bad_signal_does_not_wedge_the_workflow() -> anyhow::Result<()> {
     .await
 }
 
-/// Megabytes, depth and nonsense end in a failure like any other, and the worker serves on.
+/// Megabytes, deep nesting and nonsense fail their workflow like other bad input, and the worker continues.
 #[tokio::test]
-async fn poison_fails_and_nothing_else_does() -> anyhow::Result<()> {
+async fn hostile_input_fails_only_its_own_workflow() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let deep = (0..120).fold(json!(1), |value, _| json!([value]));
         for poison in [

@@ -1,4 +1,4 @@
-//! What `LogFields` does to the lines of a workflow: each once, and with whose it is.
+//! `LogFields` logs each line of a workflow once, with the fields that identify the workflow.
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
@@ -16,7 +16,7 @@ use temporalio_sdk::{
 };
 use testing::with_worker;
 
-/// Writes a line wherever it comes by, without a look at whether it is replaying.
+/// Logs a line in each of its parts, and does not check whether it is replaying.
 #[workflow]
 #[derive(Default)]
 pub struct TalkativeWorkflow {
@@ -29,7 +29,7 @@ impl TalkativeWorkflow {
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
         tracing::info!("begun");
-        // A workflow task that schedules nothing is replayed as a part of the next, in earnest.
+        // A workflow task that schedules nothing is executed again with the next task, and not as a replay.
         let _scheduled = ctx.timer(Duration::from_secs(60));
         ctx.wait_condition(|state| state.signalled).await?;
         tracing::info!("between");
@@ -91,8 +91,8 @@ impl Write for Log {
     }
 }
 
-/// Without a cache every task replays the workflow from the top, and queries do. Each line is
-/// there once, of the workflow, its handlers, its validator and its query, with the three fields.
+/// Without a cache, every task and every query replays the workflow from the top. Each line of the workflow, its
+/// handlers, its validator and its query is logged once, with the three fields.
 #[tokio::test]
 async fn silent_while_replaying() -> anyhow::Result<()> {
     let log = Log::default();

@@ -1,5 +1,5 @@
-//! The integration tests of this crate, linked into one binary. `logs` has one of its own, because it
-//! installs a log subscriber; `repository` is about the samples, the scripts and the documents.
+//! The integration tests of this crate, in one binary. `logs` is a binary of its own, because it installs a log
+//! subscriber. `repository` is another one, which tests the samples, the scripts and the documents.
 
 pub mod claims;
 pub mod faults;

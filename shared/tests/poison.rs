@@ -1,4 +1,4 @@
-//! Input that no client of ours would send, to a worker that others need too.
+//! Sends input that none of our clients would send to a worker that also serves others.
 
 #![allow(missing_docs, reason = "a workflow for this test alone")]
 
@@ -15,7 +15,7 @@ use temporalio_sdk::{
 use testing::{TestEnv, activity_types, with_worker};
 use tokio::time::timeout;
 
-/// Greets the given name by an activity, as hello does.
+/// Greets the given name by running an activity, as hello does.
 #[workflow]
 #[derive(Default)]
 pub struct GreetingWorkflow;
@@ -52,7 +52,7 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Long enough for a payload of a megabyte that goes to and fro.
+/// Long enough for a payload of a megabyte in both directions.
 const WITHIN: Duration = Duration::from_secs(10);
 
 const MIB: usize = 1024 * 1024;
@@ -83,7 +83,7 @@ async fn start(
     Ok(env.client.get_workflow_handle(id))
 }
 
-/// How it ended, within seconds.
+/// Returns how the workflow ended. Fails if it takes longer than a few seconds.
 async fn end(handle: &WorkflowHandle<Client, GreetingWorkflow>) -> anyhow::Result<String> {
     let result = timeout(WITHIN, handle.get_result(Default::default())).await;
     Ok(result
@@ -91,9 +91,9 @@ async fn end(handle: &WorkflowHandle<Client, GreetingWorkflow>) -> anyhow::Resul
         .unwrap_or_else(|error| describe(&error)))
 }
 
-/// What does not decode fails its workflow at once. A good one that comes behind it is served.
+/// Input that does not decode fails its workflow at once. A valid workflow after it completes.
 #[tokio::test]
-async fn what_does_not_decode() -> anyhow::Result<()> {
+async fn input_that_does_not_decode() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let deep = [vec![b'['; 10_000], vec![b']'; 10_000]].concat();
         let cases = [
@@ -131,8 +131,8 @@ async fn what_does_not_decode() -> anyhow::Result<()> {
     .await
 }
 
-/// A name is greeted up to the limit, and another one is served meanwhile. A longer one fails its
-/// workflow before an activity is tried. The server itself refuses 2 MiB, and tells the client.
+/// A name of up to the limit is greeted, and other workflows are served meanwhile. A longer name fails its workflow
+/// before an activity is scheduled. The server itself refuses 2 MiB, and the client learns about it.
 #[tokio::test]
 async fn long_names() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -144,7 +144,7 @@ async fn long_names() -> anyhow::Result<()> {
             let greeting = end(&long).await?;
             assert_eq!(greeting.len(), size - quotes + "Hello, !".len());
         }
-        // The last one is as much as the server accepts; its greeting would be more.
+        // The last one is the largest that the server accepts. Its greeting would be larger.
         for size in [MAX_INPUT + 1, 2 * MIB - 38] {
             let long = start(&env, name_of(size - quotes)).await?;
             let expected = format!(

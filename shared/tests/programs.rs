@@ -1,5 +1,5 @@
-//! What a worker and a starter say, and how they end, if something is wrong or somebody stops them. Those
-//! of hello stand for all.
+//! The messages and the exit status of a worker and a starter if something is wrong, or if they are stopped. The
+//! programs of hello stand for all.
 
 #![cfg(unix)]
 
@@ -24,7 +24,7 @@ const WORKER: &str = "hello-worker";
 /// Long enough for the 8 s that a connection may take.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// A binary without the variables of whoever runs the tests.
+/// Returns a command for a binary, without the `TEMPORAL_*` variables of the environment.
 fn command(name: &str) -> anyhow::Result<Command> {
     let binary = hello::binary(name)?;
     let mut command = Command::from(outside(&binary.to_string_lossy()));
@@ -32,13 +32,13 @@ fn command(name: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Runs a command to its end, which must come in time.
+/// Runs a command. Fails if it takes too long.
 async fn run(mut command: Command) -> anyhow::Result<Output> {
     let output = timeout(WITHIN, command.output()).await;
     Ok(output.with_context(|| format!("{command:?} is still running after {WITHIN:?}"))??)
 }
 
-/// The one line on stderr of a starter that must not succeed.
+/// Runs a starter, which must fail, and returns its only line on stderr.
 async fn error(variables: &[(&str, &str)]) -> anyhow::Result<String> {
     let mut starter = command(STARTER)?;
     starter.envs(variables.iter().copied());
@@ -54,9 +54,10 @@ async fn error(variables: &[(&str, &str)]) -> anyhow::Result<String> {
     Ok(stderr.trim_end().to_owned())
 }
 
-/// Nobody listens: the address, what was tried, what to do, and names of variables, never values.
+/// Nothing listens at the address. The error names the address, what was tried, what to do, and the names of variables,
+/// but never their values.
 #[tokio::test]
-async fn nobody_listens() -> anyhow::Result<()> {
+async fn nothing_listens() -> anyhow::Result<()> {
     let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let error = error(&[("TEMPORAL_ADDRESS", &free), ("TEMPORAL_NAMESPACE", "hush")]).await?;
     let expected = format!(
@@ -64,14 +65,14 @@ async fn nobody_listens() -> anyhow::Result<()> {
          start a server with `make server`, or say where one is with TEMPORAL_ADDRESS; \
          set now: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE"
     );
-    // The number of the error is the operating system's own.
+    // The number of the error depends on the operating system.
     assert_eq!(error.replace("(os error 61)", "(os error 111)"), expected);
     Ok(())
 }
 
-/// A host that drops packets: a socket whose queue of connections is full answers no more.
+/// A host drops packets. Here it is a socket with a full backlog, which does not answer any more.
 #[tokio::test]
-async fn black_hole() -> anyhow::Result<()> {
+async fn a_host_drops_packets() -> anyhow::Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind("127.0.0.1:0".parse()?)?;
     let listener = socket.listen(0)?;
@@ -87,9 +88,9 @@ async fn black_hole() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A peer that accepts and says nothing, without TLS and with.
+/// A peer accepts the connection and sends nothing, without TLS and with TLS.
 #[tokio::test]
-async fn mute_peer() -> anyhow::Result<()> {
+async fn a_peer_sends_nothing() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     let plain = [("TEMPORAL_ADDRESS", &*address)];
@@ -103,7 +104,7 @@ async fn mute_peer() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Settings that contradict each other or would be dropped in silence are refused, by name.
+/// Settings that contradict each other, or that would be silently ignored, are refused. The error names them.
 #[tokio::test]
 async fn refused_settings() -> anyhow::Result<()> {
     let cases: &[(&[(&str, &str)], &str)] = &[
@@ -181,8 +182,9 @@ async fn refused_settings() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ids and names that the server would refuse, not store, or that a terminal would obey: one line says
-/// which flag, and what is wrong with its value. A worker would poll such a queue in vain.
+/// Ids and names that the server would refuse or not store, or that contain control characters for a terminal, are
+/// refused. One line says which flag, and what is wrong with its value. A worker would poll such a queue forever
+/// without a task.
 #[tokio::test]
 async fn unusable_ids() -> anyhow::Result<()> {
     let queue = "--task-queue (or TEMPORAL_TASK_QUEUE)";
@@ -252,8 +254,8 @@ async fn unusable_ids() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Neither a result nor the reason of a failure sends control characters to the terminal. The result is
-/// the same JSON all the same.
+/// Neither a result nor the reason of a failure sends control characters to the terminal. The JSON of the result is
+/// still equivalent.
 #[tokio::test]
 async fn control_characters() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -279,7 +281,7 @@ async fn control_characters() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Empty variables, as compose files pass them, are as good as none: it connects, without TLS.
+/// Empty variables, as compose files pass them, count as absent: the starter connects, without TLS.
 #[tokio::test]
 async fn empty_variables() -> anyhow::Result<()> {
     let variables = [
@@ -297,7 +299,7 @@ async fn empty_variables() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A namespace that is not there: the worker and the starter say so, and end.
+/// The namespace does not exist. Worker and starter report that, and end.
 #[tokio::test]
 async fn unknown_namespace() -> anyhow::Result<()> {
     for binary in [STARTER, WORKER] {
@@ -313,7 +315,7 @@ async fn unknown_namespace() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The worker ends by SIGTERM and by Ctrl-C alike: cleanly, with status 0.
+/// After SIGTERM and after Ctrl-C, the worker ends with status 0.
 #[cfg(unix)]
 #[tokio::test]
 async fn worker_ends_cleanly() -> anyhow::Result<()> {

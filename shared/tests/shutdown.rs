@@ -1,4 +1,4 @@
-//! A worker that is told to end while an activity runs that ignores its cancellation.
+//! Shuts down a worker while it runs an activity that ignores its cancellation.
 
 #![cfg(unix)]
 #![allow(missing_docs, reason = "a workflow for this test alone")]
@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long anything may take on a busy machine.
+/// Time limit of each step, which is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[workflow]
@@ -49,7 +49,7 @@ pub struct Activities;
 
 #[activities]
 impl Activities {
-    /// Blocks a thread of its own, and goes on when it is told to stop.
+    /// Blocks a thread of its own, and ignores its cancellation.
     #[activity(name = "block")]
     pub fn block(ctx: ActivityContext) -> Result<(), ActivityError> {
         tokio::spawn(async move {
@@ -70,7 +70,7 @@ impl Activities {
     }
 }
 
-/// The worker, in a process of its own that the tests below start.
+/// Not a test but the worker, which the tests below start in a process of its own.
 #[tokio::test]
 #[ignore = "a part of the tests below"]
 async fn stubborn_worker() -> anyhow::Result<()> {
@@ -89,7 +89,7 @@ async fn stubborn_worker() -> anyhow::Result<()> {
     run_until_shutdown(worker).await
 }
 
-/// A worker whose activity blocks by now.
+/// A worker that runs a blocking activity.
 struct Stubborn {
     worker: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -130,7 +130,7 @@ impl Stubborn {
         Ok(())
     }
 
-    /// The next line of the log that contains `words`.
+    /// Returns the next line of the log that contains `words`.
     async fn line(&mut self, words: &str) -> anyhow::Result<String> {
         let line = async {
             loop {
@@ -153,7 +153,7 @@ impl Stubborn {
         Ok(status)
     }
 
-    /// Whether the line says that this activity of this workflow runs.
+    /// Checks that the line names this activity of this workflow in `field`.
     fn names(&self, line: &str, field: &str, activity: &str) -> anyhow::Result<()> {
         let id = &self.workflow.info().workflow_id;
         let named = format!("{field}=\"{activity} ({id})\"");
@@ -162,8 +162,8 @@ impl Stubborn {
     }
 }
 
-/// The first signal waits for the activity and says so. The second does not wait, and decides the
-/// exit status.
+/// After the first signal, the worker waits for the activity and logs that. After the second signal, it ends at once,
+/// and this signal decides the exit status.
 #[tokio::test]
 async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
@@ -188,7 +188,7 @@ async fn ends_in_time(hog: bool, activity: &str) -> anyhow::Result<()> {
     let line = stubborn.line("shutting down").await?;
     stubborn.names(&line, "waiting_for", activity)?;
     if !hog {
-        // So the signal has shut the worker down. That it ends at all may be due to the limit alone.
+        // So the signal has started the shutdown. The end of the worker alone could be due to the limit.
         stubborn.line("told to stop").await?;
     }
     let line = stubborn.line("ignore their cancellation").await?;
@@ -200,13 +200,13 @@ async fn ends_in_time(hog: bool, activity: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One signal is enough, although the activity blocks a thread that tokio waits for.
+/// One signal stops the worker, although the activity blocks a thread that tokio waits for.
 #[tokio::test]
 async fn an_activity_that_ignores_its_cancellation() -> anyhow::Result<()> {
     ends_in_time(false, "block").await
 }
 
-/// One signal is enough, although the worker itself can no longer do anything.
+/// One signal stops the process, although the activity blocks the worker's only thread.
 #[tokio::test]
 async fn an_activity_that_blocks_the_worker() -> anyhow::Result<()> {
     ends_in_time(true, "hog").await

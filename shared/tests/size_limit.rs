@@ -1,4 +1,4 @@
-//! Payloads of every size on a real server, with and without the codec: what is too large fails its
+//! Sends payloads of many sizes to a real server, with and without the codec. A payload that is too large fails its
 //! workflow within seconds, and the failure names the size and the limit.
 
 #![allow(missing_docs, reason = "workflows for this test alone")]
@@ -26,15 +26,15 @@ use temporalio_sdk::{
 };
 use testing::{TestEnv, activity_types, bad_input, event_types, with_worker};
 
-/// The largest argument that the server itself accepts, give or take its metadata.
+/// Approximately the largest argument that the server itself accepts. The exact size depends on metadata.
 const NEARLY_2_MIB: usize = (2 << 20) - 200;
 
-/// A text whose JSON has this many bytes.
+/// Returns a text whose JSON has this many bytes.
 fn text(bytes: usize) -> String {
     "x".repeat(bytes - 2)
 }
 
-/// Returns its input, by way of an activity.
+/// Passes its input to an activity, and returns the activity's result.
 #[workflow]
 #[derive(Default)]
 pub struct EchoWorkflow;
@@ -70,7 +70,7 @@ impl PairWorkflow {
     }
 }
 
-/// What a [`MakeWorkflow`] makes of the size that it is given.
+/// Kind of payload that a [`MakeWorkflow`] creates.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Make {
     ActivityResult,
@@ -89,7 +89,7 @@ pub enum Make {
     ActivityDetails,
 }
 
-/// Makes something of the given size, in bytes. Returns the size, or a text of that size.
+/// Creates a payload with this number of bytes. Returns the number, or a text of that size.
 #[workflow]
 #[derive(Default)]
 pub struct MakeWorkflow;
@@ -161,7 +161,7 @@ impl MakeWorkflow {
     }
 }
 
-/// Makes texts by update, until a signal ends it.
+/// Returns texts from an update, until a signal ends it.
 #[workflow]
 #[derive(Default)]
 pub struct WaitingWorkflow {
@@ -226,7 +226,7 @@ impl Activities {
     }
 }
 
-/// Two attempts: enough to tell a failure that is retried from one that is not.
+/// Returns options with two attempts, which show whether a failure is retried.
 fn options() -> ActivityOptions {
     let policy = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(10))
@@ -249,7 +249,7 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Without a codec, with encryption, and with compression before it.
+/// Returns data converters without a codec, with encryption, and with compression and encryption.
 fn data_converters() -> anyhow::Result<[(&'static str, DataConverter); 3]> {
     let codec = || {
         let keys = KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
@@ -282,7 +282,7 @@ where
     Ok(())
 }
 
-/// How a workflow ended, within seconds.
+/// Returns how a workflow ended. Fails if it takes longer than a few seconds.
 async fn end<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Result<W::Output, String>>
@@ -296,7 +296,7 @@ where
         .map_err(|error| describe(&error)))
 }
 
-/// How a [`MakeWorkflow`] ended.
+/// Runs a [`MakeWorkflow`], and returns how it ended.
 async fn made(env: &TestEnv, make: Make, size: usize) -> anyhow::Result<Result<Value, String>> {
     let input = json!([make, size, ""]);
     let handle = env
@@ -316,9 +316,9 @@ fn assert_ends<T: Debug>(what: impl Debug, ended: Result<T, String>, failure: &s
     }
 }
 
-/// An input of exactly the limit goes all the way through an activity and back. One byte more, and as
-/// much as the server takes, fail the workflow before it has run an activity. Compressed input
-/// counts by the size that it has when it is decompressed.
+/// An input of exactly the limit passes through an activity and back. One byte more fails the workflow before it runs
+/// an activity, and so does the largest input that the server accepts. For compressed input, the decompressed size
+/// counts.
 #[tokio::test]
 async fn input() -> anyhow::Result<()> {
     with_every_codec(async |codec, env| {
@@ -346,7 +346,7 @@ async fn input() -> anyhow::Result<()> {
     .await
 }
 
-/// Two arguments may not exceed the limit together.
+/// The limit applies to the total size of two arguments.
 #[tokio::test]
 async fn arguments_count_together() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -371,9 +371,9 @@ async fn arguments_count_together() -> anyhow::Result<()> {
     .await
 }
 
-/// A client of ours refuses to send what its workflow would refuse.
+/// Our client refuses to send an input that the workflow would refuse.
 #[tokio::test]
-async fn clients_refuse_to_send_it() -> anyhow::Result<()> {
+async fn clients_refuse_to_send_too_much() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let half = MAX_INPUT / 2;
     let start = |text: String| {
@@ -403,21 +403,21 @@ async fn clients_refuse_to_send_it() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A result of exactly the limit arrives. A larger one fails at its first attempt, from one byte more
-/// to more than a request to the server can have.
+/// A result of exactly the limit arrives. A larger result fails at the first attempt: with one byte more, and with more
+/// than a request to the server can have.
 #[tokio::test]
 async fn results() -> anyhow::Result<()> {
     let makers = [
         (Make::ActivityResult, "activity make failed: "),
         (Make::ActivityBytes, "activity bytes failed: "),
-        // The failure of a local activity has no other around it.
+        // The failure of a local activity is not wrapped in another failure.
         (Make::LocalActivityResult, ""),
         (Make::WorkflowResult, ""),
     ];
     with_every_codec(async |codec, env| {
         for (make, activity) in makers {
             for size in [MAX_RESULT, MAX_RESULT + 1, NEARLY_2_MIB, 5 << 20] {
-                // Nothing that fails reaches the codec.
+                // A failed result never reaches the codec.
                 if size > MAX_RESULT + 1 && codec != "plain" {
                     continue;
                 }
@@ -437,7 +437,7 @@ async fn results() -> anyhow::Result<()> {
     .await
 }
 
-/// What a workflow sends to an activity, to a child, by a signal or to its next run counts as input.
+/// The input limit applies to everything that a workflow sends: to an activity, a child, a signal or its next run.
 #[tokio::test]
 async fn outgoing_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -463,8 +463,8 @@ async fn outgoing_input() -> anyhow::Result<()> {
     .await
 }
 
-/// The text of an error arrives whole up to the limit. A longer one is shortened; the failure keeps
-/// its type, and is retried like before.
+/// An error's text of up to the limit arrives unchanged. A longer text is shortened. The failure keeps its type, and is
+/// retried as before.
 #[tokio::test]
 async fn errors() -> anyhow::Result<()> {
     let makers = [
@@ -500,7 +500,7 @@ async fn errors() -> anyhow::Result<()> {
     .await
 }
 
-/// A shortened failure of an activity is retried, or not, like the original.
+/// A shortened failure of an activity is retried if, and only if, the original would be.
 #[tokio::test]
 async fn shortened_failures_keep_their_policy() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -529,7 +529,7 @@ async fn shortened_failures_keep_their_policy() -> anyhow::Result<()> {
 #[tokio::test]
 async fn failures_of_activities() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
-        // With what the activity's failure has beside its details, still within 2 MiB.
+        // Together with the other parts of the activity's failure, this is still within 2 MiB.
         let size = (2 << 20) - 75;
         let ended = made(&env, Make::ActivityDetails, size).await?;
         let error = ended.err().context("completed")?;

@@ -1,4 +1,4 @@
-//! What a starter says while it waits for a workflow that cannot go on. That of hello stands for all.
+//! The messages of a starter that waits for a workflow that cannot continue. The starter of hello stands for all.
 
 #![cfg(unix)]
 
@@ -23,7 +23,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Long enough for the 13 s after which a failing task is reported.
+/// Time limit, which is longer than the 13 s after which a failing task is reported.
 const WITHIN: Duration = Duration::from_secs(25);
 
 /// A process, and the lines that it prints to stderr.
@@ -51,7 +51,7 @@ impl Running {
         Self::start("hello-starter", task_queue, args)
     }
 
-    /// A worker that polls.
+    /// Starts a worker, and waits until it polls.
     async fn worker(task_queue: &str) -> anyhow::Result<Self> {
         let mut worker = Self::start("hello-worker", task_queue, &[])?;
         let line = worker.line().await?;
@@ -64,7 +64,7 @@ impl Running {
         line.context("it says nothing")??.context("it has ended")
     }
 
-    /// The rest of stderr, and stdout, once it has ended.
+    /// Waits for the end, and returns the rest of stderr, and stdout.
     async fn end(mut self) -> anyhow::Result<(Vec<String>, String)> {
         let mut rest = Vec::new();
         while let Some(line) = timeout(WITHIN, self.stderr.next_line()).await?? {
@@ -77,10 +77,10 @@ impl Running {
     }
 }
 
-/// A worker that was stopped is still listed by the server for minutes. The starter says that it is
-/// gone, once, and nothing after the result that another worker brings.
+/// The server lists a stopped worker for minutes. The starter reports once that it is gone, and nothing more after
+/// another worker has completed the workflow.
 #[tokio::test]
-async fn no_worker_any_more() -> anyhow::Result<()> {
+async fn a_stopped_worker_is_reported() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let queue = &env.task_queue;
     let mut worker = Running::worker(queue).await?;
@@ -105,8 +105,7 @@ async fn no_worker_any_more() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In place of hello's workflow: a mistake in workflow code, whose message is long and full of
-/// control characters.
+/// Replaces hello's workflow: a panic in workflow code, with a long message that contains control characters.
 #[workflow]
 #[derive(Default)]
 struct HelloWorkflow;
@@ -119,10 +118,10 @@ impl HelloWorkflow {
     }
 }
 
-/// A workflow whose task keeps failing looks as if it were running. The starter says that it is not,
-/// why, and what to do: in one line of a reasonable length.
+/// A workflow whose task keeps failing looks as if it were running. The starter reports the failure, its reason and what
+/// to do, in one line of reasonable length.
 #[tokio::test]
-async fn failing_workflow_task() -> anyhow::Result<()> {
+async fn a_failing_workflow_task_is_reported() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     env.work(panicking, async {
         let id = id_of(60, "x");
@@ -152,14 +151,14 @@ async fn failing_workflow_task() -> anyhow::Result<()> {
     .await
 }
 
-/// A worker with the workflow that panics.
+/// Returns options for a worker with the workflow that panics.
 fn panicking(task_queue: &str) -> anyhow::Result<WorkerOptions> {
     let options = WorkerOptions::new(task_queue).register_workflow::<HelloWorkflow>()?;
     Ok(options.build())
 }
 
-/// After two failed attempts, the third is due in ten seconds. A reset hands out the task at once, and its
-/// run goes on with the new code. A signal does not bring the attempt forward.
+/// After two failed attempts, the third is due in ten seconds. After a reset, the server hands out the task at once, and
+/// the new run uses the new code. A signal does not bring the attempt forward.
 #[tokio::test]
 async fn a_reset_retries_at_once() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -190,7 +189,7 @@ async fn a_reset_retries_at_once() -> anyhow::Result<()> {
             ..Default::default()
         }),
         reason: "the code is fixed".to_owned(),
-        // What `--type LastWorkflowTask` finds out: no task has completed, so it is the first one.
+        // The event that `--type LastWorkflowTask` finds. No task has completed, so it is the first one.
         workflow_task_finish_event_id: 3,
         request_id: Uuid::new_v4().to_string(),
         ..Default::default()
@@ -208,7 +207,7 @@ async fn a_reset_retries_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds from the first failed workflow task to the start of the next one.
+/// Returns the seconds from the first failed workflow task to the start of the next one.
 fn pause(events: &[HistoryEvent]) -> Option<i64> {
     let mut events = events.iter();
     let mut time_of = |kind| {
@@ -219,7 +218,7 @@ fn pause(events: &[HistoryEvent]) -> Option<i64> {
     Some(time_of(EventType::WorkflowTaskStarted)? - failed)
 }
 
-/// Whatever the id contains, it is one segment of the link's path.
+/// In the link, any workflow id is a single segment of the path.
 #[tokio::test]
 async fn history_link() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;

@@ -1,4 +1,4 @@
-//! What the samples' workflow code keeps to, because of the SDK.
+//! Rules for the samples' workflow code that follow from the SDK's behaviour.
 
 use anyhow::ensure;
 use regex::Regex;
@@ -21,7 +21,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every Rust file under a sample's `src`, with its text.
+/// Returns every Rust file under a sample's `src`, with its text.
 fn sources() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for sample in fs::read_dir(SAMPLES)? {
@@ -37,7 +37,7 @@ fn sources() -> anyhow::Result<Vec<(PathBuf, String)>> {
     texts.collect()
 }
 
-/// Every file under a sample's `src` that has workflows in it, with its text.
+/// Returns every file under a sample's `src` that contains workflows, with its text.
 fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut workflows = sources()?;
     workflows.retain(|(_, text)| text.contains("#[workflow_methods"));
@@ -45,8 +45,8 @@ fn workflows() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(workflows)
 }
 
-/// Every worker of a sample says whose its log lines are, is silent while it replays, and refuses what is too
-/// large for the server: it has both interceptors, around activities and around workflows.
+/// Every worker of a sample has the interceptors for activities and for workflows. So its log lines name the workflow,
+/// it does not log during a replay, and it refuses payloads that are too large for the server.
 #[test]
 fn every_worker_has_the_interceptors() -> anyhow::Result<()> {
     let mut workers = 0;
@@ -54,7 +54,7 @@ fn every_worker_has_the_interceptors() -> anyhow::Result<()> {
         let file = file.display();
         for (at, _) in text.match_indices("WorkerOptions::new(") {
             let options = &text[at..];
-            // The function ends with the options.
+            // The options are the end of the function.
             let options = options.split("\n}\n").next().unwrap_or_default();
             for registered in [
                 ".activity_inbound_interceptor(LogFields)",
@@ -92,7 +92,7 @@ fn workflow_code_is_linted() -> anyhow::Result<()> {
     let mut linted = 0;
     for file in files {
         let text = fs::read_to_string(&file)?;
-        // Tests and comments may name what they like.
+        // The rule does not apply to tests and comments.
         let code = text.split("\n#[cfg(test)]\nmod tests {").next();
         let code = code.unwrap_or_default();
         let mut code = code

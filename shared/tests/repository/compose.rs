@@ -1,6 +1,5 @@
-//! `docker-compose.yml` and what belongs to it: that Compose reads it, old and new; that it keeps to
-//! this machine; and that its servers are set up as `shared/scripts/server` sets up its own. None of
-//! this needs an engine.
+//! Tests `docker-compose.yml` and its files: old and new versions of Compose read it, it opens no port to the network,
+//! and its servers have the same settings as those of `shared/scripts/server`. No test needs a Docker engine.
 
 use anyhow::{Context, ensure};
 use regex::Regex;
@@ -18,7 +17,7 @@ fn read(file: &str) -> anyhow::Result<String> {
     fs::read_to_string(root().join(file)).with_context(|| file.to_owned())
 }
 
-/// What `pattern`, which has one group, captures in `text`.
+/// Returns everything that the only group of `pattern` captures in `text`.
 fn captures(text: &str, pattern: &str) -> anyhow::Result<Vec<String>> {
     let pattern = Regex::new(pattern)?;
     let captures = pattern.captures_iter(text);
@@ -35,7 +34,7 @@ fn compose(words: &[&str], arguments: &[&str]) -> std::io::Result<Output> {
         .output()
 }
 
-/// A directory for a `PATH`, with these programs and no others.
+/// Creates a directory for `PATH` that contains only these programs.
 fn directory(name: &str, programs: &[(&str, &Path)]) -> anyhow::Result<String> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&directory);
@@ -54,8 +53,8 @@ fn which(program: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("no {program}"))
 }
 
-/// Every profile alone and with the others, in any order, by each Compose of this machine: nothing
-/// is open to the network, every image has a version, and what goes on running has a health check.
+/// Each Compose on this machine reads every profile, alone and with others in any order. No port is open to the network,
+/// every image has a version, and every service that keeps running has a health check.
 #[test]
 fn compose_reads_every_profile() -> anyhow::Result<()> {
     let mut checked = 0;
@@ -89,7 +88,7 @@ fn compose_reads_every_profile() -> anyhow::Result<()> {
         }
     }
     if checked == 0 {
-        // Cargo shows of a test that passes only what does not go through `eprintln`.
+        // Cargo hides the `eprintln` output of a test that passes, but not this.
         writeln!(
             std::io::stderr(),
             "SKIPPED: there is no Compose to read docker-compose.yml"
@@ -99,7 +98,7 @@ fn compose_reads_every_profile() -> anyhow::Result<()> {
 }
 
 fn check(service: &str) -> anyhow::Result<()> {
-    // The old Compose prints ports as one word, the new one as a table.
+    // The old Compose prints a port as one word, and the new one as a table.
     for port in captures(service, r"(?m)^    - (\S+)/tcp$")? {
         ensure!(port.starts_with("127.0.0.1:"), "open: {service}");
     }
@@ -107,7 +106,7 @@ fn check(service: &str) -> anyhow::Result<()> {
         service.matches("published:").count() == service.matches("host_ip: 127.0.0.1\n").count(),
         "open: {service}"
     );
-    // On this machine's network a service publishes nothing, but listens by itself.
+    // A service on this machine's network publishes no port. It listens itself.
     let itself = r"(?m)^    (?:- --web\.listen-address=|  GF_SERVER_HTTP_ADDR: )(127\.0\.0\.1)\b";
     let itself = captures(service, itself)?.len();
     ensure!(
@@ -125,7 +124,7 @@ fn check(service: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `make down` ends.
+/// `make down` stops the services of every profile, because the script lists all profiles.
 #[test]
 fn the_script_knows_every_profile() -> anyhow::Result<()> {
     let lists = captures(&read("docker-compose.yml")?, r"profiles: \[(.*)\]")?;
@@ -138,8 +137,7 @@ fn the_script_knows_every_profile() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nobody can log in to Grafana as the admin that everybody knows, and its home is a dashboard that is there, on
-/// a data source that is there.
+/// Grafana has no admin with a well-known password. Its home page is an existing dashboard with an existing data source.
 #[test]
 fn grafana_needs_no_login() -> anyhow::Result<()> {
     let file = read("docker-compose.yml")?;
@@ -169,7 +167,7 @@ fn grafana_needs_no_login() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prometheus scrapes what the servers, the sample and the collector serve.
+/// Prometheus scrapes the ports on which the servers, the sample and the collector serve metrics.
 #[test]
 fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
     let config = "shared/compose/prometheus.yml";
@@ -186,7 +184,7 @@ fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
         r#"prometheus: \{endpoint: "0\.0\.0\.0:(\d+)""#,
     )?);
     ensure!(targets == served, "{targets:?} are not {served:?}");
-    // In the container, the two steps up from /compose lead to the root.
+    // In the container, `../..` is the root folder.
     let rules = captures(&read(config)?, r"(?m)^  - \.\./\.\./(\S+)$")?;
     ensure!(rules.len() == 1, "{rules:?}");
     let mount = format!("- ./{0}:/{0}:ro\n", rules.concat());
@@ -205,7 +203,7 @@ fn prometheus_scrapes_what_is_served() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One version of the CLI, one of the server and its schema, and the same settings everywhere.
+/// The CLI has one version everywhere, and so do the server and its schema. All servers have the same settings.
 #[test]
 fn the_servers_are_alike() -> anyhow::Result<()> {
     let file = read("docker-compose.yml")?;
@@ -232,7 +230,7 @@ fn the_servers_are_alike() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Without Docker, without an engine, with an address elsewhere: one line, and soon.
+/// Without Docker, without an engine, or with the address of another machine, the script fails soon with one line.
 #[test]
 fn the_script_says_why_it_cannot_start() -> anyhow::Result<()> {
     let script = root().join("shared/scripts/compose");
@@ -271,9 +269,9 @@ fn the_script_says_why_it_cannot_start() -> anyhow::Result<()> {
     fails(&["up", "nope"], away, "Error: there is no profile nope; ")
 }
 
-/// The namespace is made, is left alone when it is there, and a server that is not is an error.
+/// The script creates the namespace, leaves an existing one as it is, and fails if no server answers.
 #[test]
-fn the_namespace_is_made_once() -> anyhow::Result<()> {
+fn the_namespace_is_created_once() -> anyhow::Result<()> {
     let cli = outside("shared/scripts/temporal-cli")
         .current_dir(root())
         .output()?;

@@ -1,4 +1,4 @@
-//! The repository as its users meet it: commands of the READMEs, scripts, compose files.
+//! Tests the repository as its users see it: commands in the READMEs, scripts, compose files.
 
 #![cfg(unix)]
 
@@ -11,15 +11,15 @@ mod sdk_texts;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The copy of the repository in which `scripts` runs `make`: two runs of one sample at once would write to
-/// one log.
+/// Guards the copy of the repository in which `scripts` runs `make`, because two runs of a sample would write to the
+/// same log.
 static CHECKOUT: Mutex<()> = Mutex::new(());
 
-/// The port of the mtls gateway, ten above that of the test server.
+/// Guards the port of the mtls gateway, which is the test server's plus ten.
 static GATEWAY: Mutex<()> = Mutex::new(());
 
-/// Keeps what is behind the mutex to one test at a time.
+/// Waits until no other test holds the mutex.
 fn alone(what: &'static Mutex<()>) -> MutexGuard<'static, ()> {
-    // A test that failed leaves nothing behind that the next one needs.
+    // After a failed test, the next test does not depend on its state.
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The SDK is compiled once, for binaries and tests alike.
+//! Checks that the SDK is compiled only once, for binaries and tests.
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::{
 };
 use testing::{outside, root};
 
-/// The features of each dependency; more than one set where build scripts have their own.
+/// The features of each dependency. A dependency has several sets if build scripts use other features.
 type Features = BTreeMap<String, BTreeSet<String>>;
 
 fn features(edges: &str) -> anyhow::Result<Features> {
@@ -24,7 +24,7 @@ fn features(edges: &str) -> anyhow::Result<Features> {
     );
     let mut all = Features::new();
     for line in String::from_utf8(output.stdout)?.lines() {
-        // Between the trees of two members there is an empty line.
+        // There is an empty line between the trees of two members.
         let Some((package, features)) = line.split_once('|') else {
             continue;
         };
@@ -63,8 +63,8 @@ fn samples_have_at_most_two_test_binaries() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A development dependency that adds a feature to something the binaries have too would compile
-/// that again, and all that depends on it.
+/// Development dependencies add no features to dependencies of the binaries. Otherwise cargo would compile these, and
+/// everything that depends on them, twice.
 #[test]
 fn tests_ask_for_no_more_features_than_binaries() -> anyhow::Result<()> {
     let (binaries, tests) = (features("normal,build")?, features("normal,build,dev")?);

@@ -1,5 +1,5 @@
-//! The binaries as process 1 of a container, which they are by the projects' Dockerfile. The kernel
-//! drops a signal to that process unless a handler is there.
+//! Runs the binaries as process 1 of a container, as the projects' Dockerfile does. The kernel drops a signal to that
+//! process unless the process has a handler.
 
 use crate::readmes::patterns;
 use anyhow::{Context, bail, ensure};
@@ -13,11 +13,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long anything may take on a busy machine.
+/// Time limit of each step, which is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a command becomes process 1 of a PID namespace of its own. `None`, with a line that says so,
-/// where the kernel lets us make no such namespace.
+/// Returns the command line that runs a command as process 1 of a PID namespace. If the kernel does not allow that,
+/// prints a line that says so, and returns `None`.
 fn unshare() -> anyhow::Result<Option<&'static [&'static str]>> {
     let ways: [&[&str]; 2] = [
         &["--pid", "--fork", "--kill-child"],
@@ -35,7 +35,7 @@ fn unshare() -> anyhow::Result<Option<&'static [&'static str]>> {
             return Ok(Some(way));
         }
     }
-    // Past libtest, which keeps the output of a test that passes.
+    // Not through libtest, which hides the output of a test that passes.
     writeln!(
         std::io::stderr(),
         "SKIPPED: `unshare --pid` may not make a PID namespace"
@@ -43,12 +43,12 @@ fn unshare() -> anyhow::Result<Option<&'static [&'static str]>> {
     Ok(None)
 }
 
-/// A binary that is process 1, and ends when this is dropped.
+/// A binary that runs as process 1, and is killed on drop.
 struct Process1 {
     unshare: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: Lines<BufReader<ChildStderr>>,
-    /// Its number outside of the namespace, where it is not 1.
+    /// Its process id outside of the namespace, which is not 1.
     pid: u32,
     name: String,
 }
@@ -70,7 +70,7 @@ impl Process1 {
         let children = format!("/proc/{id}/task/{id}/children");
         let name = binary.display().to_string();
         let pid = loop {
-            // The file is gone when the process has ended, which the next lines find out.
+            // The file is missing if the process has ended. The next lines find that out.
             let child = fs::read_to_string(&children).unwrap_or_default();
             if let Ok(pid) = child.trim().parse() {
                 break pid;
@@ -126,8 +126,8 @@ impl Process1 {
         ended.with_context(|| format!("{} does not end", self.name))?
     }
 
-    /// Sends a signal, and checks that this ends it: with the right exit status, without a result, and
-    /// with one line that says why.
+    /// Sends a signal, and checks that the process ends with the right exit status, without a result, and with one line
+    /// that says why.
     async fn ends_by(&mut self, signal: &str) -> anyhow::Result<()> {
         let (code, why) = match signal {
             "INT" => (130, "Error: stopped by Ctrl-C"),
@@ -145,7 +145,7 @@ impl Process1 {
         Ok(())
     }
 
-    /// Sends SIGTERM, and checks that it ends with status 0.
+    /// Sends SIGTERM, and checks that the process ends with status 0.
     async fn ends_well(&mut self) -> anyhow::Result<()> {
         self.signal("TERM").await?;
         let ended = self.end().await?;
@@ -177,8 +177,8 @@ async fn line(all: &mut Lines<impl AsyncBufRead + Unpin>, words: &str) -> anyhow
         .with_context(|| format!("it does not print `{words}`"))?
 }
 
-/// Every worker cancels what runs for too long, and is gone before others kill it: `docker stop` and
-/// `make` after 10 s, and Compose in a project after what its file says.
+/// Every worker cancels activities that run for too long, and ends before it would be killed: by `docker stop` after
+/// 10 s, or by `make` or a project's Compose file after their grace period.
 #[test]
 fn workers_end_before_they_are_killed() -> anyhow::Result<()> {
     for pattern in patterns()? {
@@ -200,8 +200,8 @@ fn workers_end_before_they_are_killed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One signal ends each worker and each starter while it connects to a server that does not answer. A
-/// worker that had started before ends too.
+/// One signal stops each worker and each starter while it connects to a server that does not answer. It also stops a
+/// worker that has started before.
 #[tokio::test]
 async fn a_signal_while_connecting() -> anyhow::Result<()> {
     let Some(way) = unshare()? else { return Ok(()) };
@@ -245,8 +245,8 @@ async fn a_signal_while_connecting() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Later too: a worker shuts down, a starter ends without waiting for the result, and what runs beside
-/// them ends well.
+/// After they have connected, one signal stops them, too: a worker shuts down, a starter ends without waiting for the
+/// result, and their sidecars end with status 0.
 #[tokio::test]
 async fn a_signal_while_running() -> anyhow::Result<()> {
     let Some(way) = unshare()? else { return Ok(()) };
@@ -261,7 +261,7 @@ async fn a_signal_while_running() -> anyhow::Result<()> {
         line(&mut starter.stderr, "workflow ").await?;
         starter.ends_by(signal).await?;
     }
-    // It runs the workflows of the starters.
+    // This worker runs the workflows of the starters.
     let mut worker = start("hello-worker", &at).await?;
     line(&mut worker.stderr, "worker started").await?;
     worker.ends_well().await?;

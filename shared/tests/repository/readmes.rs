@@ -1,9 +1,8 @@
-//! Every command in a README is run, and what it prints is compared with what the README says.
+//! Runs every command in a README, and compares its output with the README.
 //!
-//! In a block marked `console`, a line after `$ ` is a command and the lines after it are what it
-//! prints, stdout and stderr together. `...` stands for any lines, and `^C` as the last line ends
-//! a command that would go on. What differs from run to run (ids, ports, times) is masked on both
-//! sides.
+//! In a block marked `console`, a line that begins with `$ ` is a command, and the lines after it are its expected
+//! output on stdout and stderr. `...` stands for any lines, and `^C` as the last line interrupts a command that would
+//! keep running. Everything that differs between two runs (ids, ports, times) is masked on both sides.
 
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
@@ -20,10 +19,10 @@ use std::{
 };
 use testing::{binaries, outside, root};
 
-/// A command that takes longer is stuck: everything is built before the first one runs.
+/// Time limit of a command. Everything is built before the first command runs.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What every sample's README tells, in this order.
+/// The sections of every sample's README, in this order.
 const SECTIONS: [&str; 7] = [
     "What it shows",
     "Run it",
@@ -34,7 +33,7 @@ const SECTIONS: [&str; 7] = [
     "See also",
 ];
 
-/// The patterns, by their folders.
+/// Returns the names of the sample folders.
 pub(crate) fn patterns() -> anyhow::Result<Vec<String>> {
     let mut patterns = Vec::new();
     for entry in std::fs::read_dir(root().join("samples"))? {
@@ -126,7 +125,7 @@ fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
         .args(["-c", &format!("exec 2>&1; {}", step.command)])
         .current_dir(root())
         .env("TEMPORAL_ADDRESS", address)
-        // Without cargo before each binary. `scripts` tests that `make` builds them.
+        // Runs the binaries without cargo. `scripts` tests that `make` builds them.
         .env("SAMPLE_BINARIES", binaries)
         .process_group(0)
         .stdin(Stdio::null())
@@ -162,7 +161,7 @@ fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
     };
     if interrupted || !matched {
         kill("INT")?;
-        // Its output ends with the last of its processes.
+        // The output ends when the last of its processes has ended.
         let deadline = Instant::now() + Duration::from_secs(15);
         let wait = || lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         while let Err(mpsc::RecvTimeoutError::Timeout) | Ok(_) = wait() {
@@ -184,7 +183,7 @@ fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs all commands of one README, in their order.
+/// Runs all commands of one README, in order.
 fn check(readme: &Path, address: &str, binaries: &Path) -> anyhow::Result<()> {
     let markdown = std::fs::read_to_string(readme)?;
     let steps = steps(&markdown);
@@ -195,10 +194,10 @@ fn check(readme: &Path, address: &str, binaries: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commands print what the READMEs say that they print.
+/// All commands in the READMEs print the documented output.
 #[test]
 fn commands_print_what_is_documented() -> anyhow::Result<()> {
-    // A sample whose gateway has a fixed port runs in `scripts` too.
+    // `scripts` also runs the sample whose gateway has a fixed port.
     let _alone = alone(&GATEWAY);
     let binaries = binaries()?;
     let address = testing::address()?;
@@ -207,7 +206,7 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
         readmes.push(root().join("samples").join(pattern).join("README.md"));
     }
     let (queue, failures) = (Mutex::new(readmes.into_iter()), Mutex::new(Vec::new()));
-    // Most of a command's time is waiting for others, so a few go side by side.
+    // Commands mostly wait, so several of them run side by side.
     std::thread::scope(|scope| {
         for _ in 0..5 {
             scope.spawn(|| {
@@ -229,7 +228,7 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every sample has the same files, and its README the same sections in the same order.
+/// Every sample has the same files, and its README has the same sections in the same order.
 #[test]
 fn samples_are_alike() -> anyhow::Result<()> {
     let files = [
@@ -297,10 +296,10 @@ fn the_minimum_rust_is_tested() -> anyhow::Result<()> {
 fn links_lead_somewhere() -> anyhow::Result<()> {
     let link = Regex::new(r"\]\(([^)#:]*)(?:#([^)]*))?\)")?;
     let mut pages = vec![root().join("README.md")];
-    for pattern in patterns()? {
-        pages.push(root().join("samples").join(pattern).join("README.md"));
-    }
-    for folder in ["shared", "shared/docs"] {
+    let samples = patterns()?;
+    let samples = samples.iter().map(|pattern| format!("samples/{pattern}"));
+    let folders = ["shared", "shared/docs", ".github"].map(str::to_owned);
+    for folder in samples.chain(folders) {
         for file in std::fs::read_dir(root().join(folder))? {
             let file = file?.path();
             if file.extension() == Some("md".as_ref()) {
@@ -329,7 +328,7 @@ fn links_lead_somewhere() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The anchors that headings get: in lower case, with hyphens for spaces and without other marks.
+/// Returns the anchors of headings: in lower case, with hyphens instead of spaces, and without other punctuation.
 fn anchors(markdown: &str) -> Vec<String> {
     let headings = markdown.lines().filter(|line| line.starts_with('#'));
     let text = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
