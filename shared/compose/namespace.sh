@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes TEMPORAL_NAMESPACE, unless it is there, as soon as the server at TEMPORAL_ADDRESS answers; the
-# server proper, unlike the development server, begins without any.
+# Creates the namespace TEMPORAL_NAMESPACE, unless it exists, as soon as the server at TEMPORAL_ADDRESS answers.
+# Unlike the development server, the full server starts without a namespace.
 set -eu
 
 namespace() {

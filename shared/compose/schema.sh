@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the server's two databases, or brings them up to the schema of this image's version. What is
-# up to date is left alone. SQL_* say where.
+# Creates the server's two databases, or updates them to the schema of this image's version. Databases that are up
+# to date stay as they are. The SQL_* variables say where they are.
 set -eu
 
-# `schema DATABASE DIRECTORY`
+# `schema DATABASE DIRECTORY`: creates or updates one database.
 schema() {
     temporal-sql-tool --db "$1" create
     temporal-sql-tool --db "$1" setup-schema -v 0.0

@@ -1,1 +1,1 @@
-//! Nothing: this crate is here for the features in its `Cargo.toml`.
+//! This crate has no code. Only the features in its `Cargo.toml` matter.
