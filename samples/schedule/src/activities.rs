@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-/// What [`ScheduleActivities::your_activity`] takes: `{"greeting":"Hello","name":"Ada"}`.
+/// The input of [`ScheduleActivities::your_activity`]: `{"greeting":"Hello","name":"Ada"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Greeting {
-    /// How to greet.
+    /// Word to greet with.
     pub greeting: String,
-    /// Whom.
+    /// Name to greet.
     pub name: String,
 }
 
@@ -18,7 +18,7 @@ pub struct ScheduleActivities;
 
 #[activities]
 impl ScheduleActivities {
-    /// Greets.
+    /// Returns the greeting and the name as one sentence.
     #[activity(name = "your_activity")]
     pub async fn your_activity(
         _ctx: ActivityContext,
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
     use temporalio_sdk::testing::ActivityEnvironment;
 
-    /// The activity alone, with neither server nor worker.
+    /// Runs the activity alone, without a server or a worker.
     #[tokio::test]
     async fn greets() -> anyhow::Result<()> {
         let env = ActivityEnvironment::builder().build();

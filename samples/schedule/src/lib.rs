@@ -18,10 +18,10 @@ pub const TASK_QUEUE: &str = "schedule-task-queue";
 /// Default id of the schedule.
 pub const SCHEDULE_ID: &str = "workflow-schedule-id";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)

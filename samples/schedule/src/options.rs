@@ -1,4 +1,4 @@
-//! The starter's flags, mostly by the names that the Temporal CLI gives them, and what they mean to the SDK.
+//! The starter's flags, most of them named as in the Temporal CLI, and their conversion to the SDK's types.
 
 use crate::{starts::wire, workflows::YourSchedulesWorkflow};
 use anyhow::{Context, bail, ensure};
@@ -16,10 +16,10 @@ use temporalio_common::{
     },
 };
 
-/// How often a schedule acts, unless the flags say otherwise.
+/// Default time between two starts.
 pub const EVERY: Duration = Duration::from_secs(120);
 
-/// The flags of `create` and `update`. What `update` is not given, it leaves as it is.
+/// The flags of `create` and `update`. `update` changes only what its flags name.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Options {
     /// Argument of the workflow [default: my schedule arg]
@@ -30,15 +30,15 @@ pub struct Options {
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
 
-    /// What to do if the last workflow is still running [default: skip]
+    /// What to do if the previous workflow is still running [default: skip]
     #[arg(long, value_name = "POLICY", value_parser = overlap_policy())]
     pub overlap_policy: Option<ScheduleOverlapPolicy>,
 
-    /// Act every so often, counted from 1970, not from now; may be repeated [default: 2m]
+    /// Time between two starts, counted from 1970 and not from now; may be repeated [default: 2m]
     #[arg(long, value_name = "DURATION[/OFFSET]", value_parser = parse_interval)]
     pub interval: Vec<ScheduleIntervalSpec>,
 
-    /// Act at clock times, as cron has them, such as '0 9 * * MON-FRI'; may be repeated
+    /// Clock times as a cron string, such as '0 9 * * MON-FRI'; may be repeated
     #[arg(long, value_name = "CRON", value_parser = parse_cron)]
     pub cron: Vec<String>,
 
@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "IANA NAME", value_parser = NonEmptyStringValueParser::new())]
     pub time_zone: Option<String>,
 
-    /// Longest random delay of each time
+    /// Longest random delay of a start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub jitter: Option<Duration>,
 }
@@ -83,7 +83,7 @@ impl Options {
     /// so a new interval or cron string replaces all intervals, calendars and cron strings.
     ///
     /// # Errors
-    /// If there is an argument, and the schedule starts another workflow than [`YourSchedulesWorkflow`].
+    /// If there is an argument, but the schedule starts a workflow other than [`YourSchedulesWorkflow`].
     pub fn update(&self, schedule: &mut Schedule, input: Option<&Payloads>) -> anyhow::Result<()> {
         if input.is_some() {
             let action = schedule.action.as_mut().and_then(|it| it.action.as_mut());
@@ -120,7 +120,7 @@ impl Options {
         Ok(())
     }
 
-    /// Names the flags that the server may reject, for errors. Empty if there are none.
+    /// Returns the names of the given flags that the server may reject, for errors, or an empty text.
     pub fn times(&self) -> String {
         let flags = [
             ("--interval", !self.interval.is_empty()),
@@ -140,7 +140,7 @@ impl Options {
 /// The flags of `backfill`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Range {
-    /// Begin of the range, as 2026-11-24T09:00:00Z
+    /// Start of the range, such as 2026-11-24T09:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub start_time: SystemTime,
 
@@ -148,12 +148,12 @@ pub struct Range {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub end_time: SystemTime,
 
-    /// What to do if a workflow is still running; all come due at once, so `skip` starts only the first
+    /// What to do if a workflow is still running; all times come due at once, so `skip` starts only one
     #[arg(long, value_name = "POLICY", value_parser = overlap_policy(), default_value = "allow-all")]
     pub overlap_policy: ScheduleOverlapPolicy,
 }
 
-/// Parses an overlap policy.
+/// Returns a parser of overlap policies.
 pub fn overlap_policy() -> impl TypedValueParser<Value = ScheduleOverlapPolicy> {
     let policies = [
         ("skip", ScheduleOverlapPolicy::Skip),
@@ -170,14 +170,15 @@ pub fn overlap_policy() -> impl TypedValueParser<Value = ScheduleOverlapPolicy> 
 }
 
 fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
-    humantime::parse_rfc3339(text).map_err(|_| anyhow::anyhow!("write it as 2026-11-24T09:00:00Z"))
+    humantime::parse_rfc3339(text)
+        .map_err(|_| anyhow::anyhow!("the format is 2026-11-24T09:00:00Z"))
 }
 
 fn parse_interval(text: &str) -> anyhow::Result<ScheduleIntervalSpec> {
     let parse = |text: &str| -> anyhow::Result<Duration> {
         let duration = humantime::parse_duration(text)?;
-        // The server would silently cut the rest off.
-        ensure!(duration.subsec_nanos() == 0, "write it in whole seconds");
+        // The server would silently drop the fraction.
+        ensure!(duration.subsec_nanos() == 0, "use whole seconds");
         Ok(duration)
     };
     let (every, offset) = match text.split_once('/') {
@@ -187,15 +188,15 @@ fn parse_interval(text: &str) -> anyhow::Result<ScheduleIntervalSpec> {
     Ok(ScheduleIntervalSpec::new(parse(every)?, offset))
 }
 
-/// Refuses what the server would take for something else than a cron string.
+/// Refuses a text that the server would not read as a cron string alone.
 fn parse_cron(text: &str) -> anyhow::Result<String> {
     let word = text.split_whitespace().next().unwrap_or_default();
-    ensure!(word != "@every", "write it as --interval");
-    ensure!(!word.contains("TZ="), "write the zone as --time-zone");
+    ensure!(word != "@every", "use --interval for this");
+    ensure!(!word.contains("TZ="), "use --time-zone for the time zone");
     if let Some((fields, comment)) = text.split_once('#') {
         ensure!(
             fields.ends_with(char::is_whitespace),
-            "the server would take `#{comment}` for a comment; give the days by number or name"
+            "the server would read `#{comment}` as a comment; give the days by number or name"
         );
     }
     Ok(text.to_owned())

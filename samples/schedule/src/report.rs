@@ -1,4 +1,4 @@
-//! What the starter tells about schedules and their workflows: JSON for stdout, lines on stderr.
+//! The starter's output about schedules and their workflows: JSON for stdout, and lines on stderr.
 
 use serde_json::{Value, json};
 use shared::printable;
@@ -13,8 +13,8 @@ use temporalio_client::{
 };
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-/// Prints a line about a schedule, after a word that says what was done, and at most `count` of its next
-/// times, in which a misread cron string shows. Returns all of it as JSON.
+/// Prints a line about a schedule that begins with `word`, then at most `count` of its next times. If the
+/// server has misread a cron string, you see it there. Returns the same as JSON.
 pub fn schedule(word: &str, id: &str, description: &ScheduleDescription, count: usize) -> Value {
     // The SDK has no methods for these.
     let info = description.raw().info.clone().unwrap_or_default();
@@ -55,7 +55,7 @@ pub fn schedule(word: &str, id: &str, description: &ScheduleDescription, count: 
     })
 }
 
-/// Prints a line about a schedule of a list, which has less to tell. Returns it as JSON.
+/// Prints a line about a schedule in a list, which has fewer fields. Returns the same as JSON.
 pub fn listed(schedule: &ScheduleSummary) -> Value {
     let (id, paused) = (schedule.schedule_id(), schedule.paused());
     let next = schedule.future_action_times().first().copied().map(time);
@@ -73,8 +73,8 @@ pub fn listed(schedule: &ScheduleSummary) -> Value {
     })
 }
 
-/// Prints a line about each workflow that a schedule has started, the first after a word. Returns all of it
-/// as JSON.
+/// Prints a line about each workflow that a schedule has started, the first one after `word`. Returns the
+/// same as JSON.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -86,10 +86,10 @@ pub async fn workflows(
     let mut workflows = Vec::new();
     for action in actions {
         let id = &action.workflow_id;
-        // By its id alone: after a retry or a continue-as-new the workflow has another run id.
+        // Without a run id, because a retry or a continue-as-new changes it.
         let handle = client.get_workflow_handle::<UntypedWorkflow>(id);
         let (status, result) = match handle.describe(Default::default()).await {
-            // A schedule remembers its last ten for longer than their namespace may.
+            // A schedule remembers its last ten workflows, even after the namespace has deleted them.
             Err(WorkflowInteractionError::NotFound(_)) => ("GONE".to_owned(), Value::Null),
             description => {
                 let description = description?;
@@ -114,22 +114,23 @@ pub async fn workflows(
     Ok(workflows)
 }
 
-/// Prints a line to stderr, after a word. Ids and notes may come from anybody.
+/// Prints a line to stderr that begins with `word`. Escapes control characters, because ids and notes may
+/// come from anyone.
 pub fn line(word: &str, text: &str) {
     eprintln!("{word:<8} {}", printable(text));
 }
 
-/// A time as people and the starter's flags write it.
+/// Formats a time as the starter's flags take it.
 fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// The name of a variant without that of its enum.
+/// Returns the name of a variant without the name of its enum.
 fn short(variant: &str, prefix: &str) -> String {
     variant.trim_start_matches(prefix).to_owned()
 }
 
-/// A value from any client, to be looked at.
+/// Returns a value from any client as JSON that can be shown.
 fn value(payload: &Payload) -> Value {
     let encoding = payload.metadata.get("encoding").map(Vec::as_slice);
     match (encoding, serde_json::from_slice(&payload.data)) {
@@ -146,7 +147,7 @@ fn value(payload: &Payload) -> Value {
 mod tests {
     use super::*;
 
-    /// Shows values of other clients: JSON of any shape, nothing, and what only they can read.
+    /// Values from other clients are shown: JSON of any shape, no value, and the encoding of any other value.
     #[test]
     fn shows_any_payload() {
         let cases = [

@@ -1,5 +1,5 @@
-//! Creating a schedule and changing it. To describe, list and delete schedules the SDK's own methods
-//! are enough: `ScheduleHandle::describe`, `Client::list_schedules` and `ScheduleHandle::delete`.
+//! Functions that create and change schedules. To describe, list and delete schedules, the SDK's own
+//! methods are enough: `ScheduleHandle::describe`, `Client::list_schedules` and `ScheduleHandle::delete`.
 
 use anyhow::{bail, ensure};
 use std::time::{Duration, Instant};
@@ -25,10 +25,11 @@ use uuid::Uuid;
 /// How long to retry a change while others change the same schedule.
 const CONTENTION: Duration = Duration::from_secs(10);
 
-/// How many bytes of a comment the server takes.
+/// Largest number of bytes that the server accepts in a comment.
 const MAX_COMMENT: usize = 200;
 
-/// Creates a schedule, unless none of its times is in the future: the server accepts 31 February.
+/// Creates a schedule, and refuses one that has no time in the future. The server alone would accept
+/// 31 February.
 ///
 /// # Errors
 /// If the id is taken, if the server rejects the options, or if no time is in the future.
@@ -75,7 +76,7 @@ pub async fn update(
         }
         ensure!(
             Instant::now() < deadline,
-            "schedule `{}` has not taken this change within {} s: others keep changing it, or the \
+            "schedule `{}` did not accept this change within {} s: others keep changing it, or the \
              server changes it back; look at it with `describe`, then try again",
             handle.schedule_id(),
             CONTENTION.as_secs()
@@ -87,11 +88,11 @@ pub async fn update(
             conflict_token: description.conflict_token,
             identity: client.identity(),
             request_id: Uuid::new_v4().to_string(),
-            // Left out, the schedule's own memo and search attributes stay.
+            // The schedule keeps its memo and search attributes if the request has none.
             ..Default::default()
         };
         match client.clone().update_schedule(request.into_request()).await {
-            // The answer of newer servers to an outdated token.
+            // Newer servers answer an outdated token with this error.
             Err(status) if status.code() == Code::FailedPrecondition => {}
             other => drop(other.map_err(ScheduleError::from)?),
         }
@@ -99,13 +100,13 @@ pub async fn update(
     }
 }
 
-/// Pauses a schedule, or lets it act by itself again.
+/// Pauses or unpauses a schedule.
 ///
 /// Use it in place of `ScheduleHandle::pause`: if a trigger reaches the schedule at the same moment,
 /// server 1.32 drops one of the two requests and reports success for both.
 ///
 /// # Errors
-/// As [`update`].
+/// The errors of [`update`].
 pub async fn set_paused(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -135,7 +136,7 @@ pub async fn encode<T: TemporalSerializable + 'static>(
     })
 }
 
-/// Makes the text of each new cron string its comment, by which [`same`] recognizes it.
+/// Adds the text of each new cron string as its comment, by which [`same`] recognizes it.
 fn comment(spec: &mut ScheduleSpec) {
     for cron in &mut spec.cron_string {
         let fields = cron.split('#').next().unwrap_or_default();
@@ -144,7 +145,8 @@ fn comment(spec: &mut ScheduleSpec) {
     }
 }
 
-/// Whether the server has taken a change. It compiles cron strings to calendars with the same comments.
+/// Whether the server has applied a change. The server compiles cron strings to calendars with the same
+/// comments.
 fn same(mut current: Schedule, mut wanted: Schedule) -> bool {
     let [current_spec, spec] =
         [&mut current, &mut wanted].map(|it| it.spec.get_or_insert_default());

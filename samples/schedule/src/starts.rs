@@ -1,5 +1,5 @@
-//! Starting workflows on request, by triggers and backfills, and finding out which have started: the
-//! server answers before it acts.
+//! Functions that start workflows on request, with triggers and backfills, and find out which ones have
+//! started. The server answers such a request before it starts a workflow.
 
 use anyhow::ensure;
 use std::{
@@ -22,25 +22,25 @@ use temporalio_common::protos::temporal::api::{
 };
 use uuid::Uuid;
 
-/// How long to wait for the workflows that were asked for.
+/// How long to wait for the requested workflows.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// The most times that a backfill may have. The server starts about ten workflows a second.
+/// Largest number of times in a backfill. The server starts about ten workflows per second.
 const MAX_TIMES: usize = 100_000;
 
-/// What became of a trigger or a backfill.
+/// The outcome of a trigger or a backfill.
 #[derive(Debug)]
 pub struct Started {
-    /// Number of workflows that were asked for.
+    /// Number of requested workflows.
     pub asked: usize,
     /// The workflows that started within five seconds, in the order of their start. The server does not say
-    /// what became of the others: the overlap policy has skipped them, or they wait for another one to end,
-    /// or the server has not come to them yet, or it has dropped them because another request arrived at the
-    /// same moment, or because a workflow for the same second is still running.
+    /// why others are missing: the overlap policy may have skipped them; they may wait for another workflow
+    /// to end; the server may not have started them yet; or it may have dropped them, because another
+    /// request arrived at the same moment or a workflow for the same second is still running.
     pub actions: Vec<ScheduleRecentAction>,
 }
 
-/// Makes a schedule act now, even if it is paused. With [`ScheduleOverlapPolicy::Unspecified`], its own
+/// Makes a schedule start a workflow now, even if it is paused. With [`ScheduleOverlapPolicy::Unspecified`], its own
 /// policy applies.
 ///
 /// Use it in place of `ScheduleHandle::trigger` to learn which workflow has started: that method does not
@@ -73,12 +73,12 @@ pub async fn trigger(
     started(handle, &before, now..=now, 1).await
 }
 
-/// Makes a schedule act now, once for each of its times in a range of the past.
+/// Makes a schedule start a workflow now for each of its times in a past range.
 ///
-/// All of them come due at once, so the policy should not be `Skip`, which starts only the first.
+/// All of these times come due at once, so do not use the policy `Skip`, which starts only the first workflow.
 ///
 /// # Errors
-/// If there is no such schedule, or if it has no time in the range, or more than 100,000.
+/// If there is no such schedule, or if it has no time or more than 100,000 times in the range.
 pub async fn backfill(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -102,7 +102,8 @@ pub async fn backfill(
     started(handle, &before, range, asked).await
 }
 
-/// Counts the times of a schedule in a range, a page of a thousand at a time, until there are too many.
+/// Counts the times of a schedule in a range, page by page, until there are too many. The server lists at
+/// most a thousand times per page.
 async fn count_times(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -130,8 +131,8 @@ async fn count_times(
     Ok(count)
 }
 
-/// Waits until the schedule has started as many workflows for these times as were asked for. Its other
-/// workflows, those that came due by themselves and those of other requests, have other times.
+/// Waits until the schedule has started the requested number of workflows for these times. Workflows that
+/// came due by themselves, and those of other requests, have other times.
 async fn started(
     handle: &ScheduleHandle<Client>,
     before: &ScheduleDescription,
@@ -142,7 +143,7 @@ async fn started(
     let mut actions: Vec<ScheduleRecentAction> = Vec::new();
     let deadline = Instant::now() + SETTLE;
     while actions.len() < asked && Instant::now() < deadline {
-        // A description has only the last ten, so collect them.
+        // A description lists only the last ten workflows, so collect them.
         let description = handle.describe(Default::default()).await?;
         for action in description.recent_actions() {
             let mut seen = known.iter().chain(&actions);
@@ -151,13 +152,13 @@ async fn started(
                 actions.push(action);
             }
         }
-        // Asked without a pause, the server would answer and do nothing else.
+        // Without this pause, the server would be too busy with these requests to start workflows.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(Started { asked, actions })
 }
 
-/// A policy as the protocol has it. The SDK's own conversion is private.
+/// Converts a policy to its protobuf type. The SDK's own conversion is private.
 pub(crate) fn wire(policy: ScheduleOverlapPolicy) -> Policy {
     match policy {
         ScheduleOverlapPolicy::Skip => Policy::Skip,

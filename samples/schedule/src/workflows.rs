@@ -1,4 +1,4 @@
-//! The workflow. It makes no difference to it that a schedule starts it.
+//! The workflow. It is the same whether a schedule or a client starts it.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]

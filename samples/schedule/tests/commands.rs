@@ -1,4 +1,4 @@
-//! The commands of the real starter, each test with a schedule of its own.
+//! Runs the commands of the starter binary. Each test has a schedule of its own.
 
 use anyhow::{Context, bail, ensure};
 use futures::{
@@ -48,19 +48,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A schedule that does not act by itself meanwhile, and what backfills it once.
+/// Creates a schedule that starts no workflow by itself during a test.
 const YEARLY: &str = "create --cron '0 0 1 1 *'";
+/// Starts one workflow of the yearly schedule.
 const NEW_YEAR: &str = "backfill --start-time 2026-01-01T00:00:00Z --end-time 2026-01-01T00:00:00Z";
 
-/// The starter, with a schedule and a task queue that nobody else uses.
+/// The starter, with a schedule and a task queue that no other test uses.
 struct Starter {
     env: TestEnv,
     handle: ScheduleHandle<Client>,
 }
 
 impl Starter {
-    /// A command as one types it, with single quotes, and with none of the variables of whoever
-    /// runs the tests.
+    /// Returns the command for a line as a user types it, with single quotes. It gets none of the caller's
+    /// Temporal variables.
     fn command(&self, line: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_schedule-starter"));
         for (name, _) in std::env::vars_os() {
@@ -85,7 +86,7 @@ impl Starter {
         Ok(command)
     }
 
-    /// What a command prints, and how it ends.
+    /// Returns the exit code of a command, and its stdout and stderr.
     async fn output(&self, line: &str) -> anyhow::Result<(Option<i32>, String, String)> {
         let output = self.command(line)?.output().await?;
         let (stdout, stderr) = (output.stdout, output.stderr);
@@ -93,8 +94,8 @@ impl Starter {
         Ok((output.status.code(), stdout, stderr))
     }
 
-    /// What stands after `result: `, all that a command prints to stdout, and what it prints to
-    /// stderr.
+    /// Runs a command that must succeed. Returns its result, which must be all that it prints to stdout, and
+    /// its stderr.
     async fn run(&self, line: &str) -> anyhow::Result<(Value, String)> {
         let (code, stdout, stderr) = self.output(line).await?;
         ensure!(code == Some(0), "{line}: {stderr}");
@@ -107,11 +108,11 @@ impl Starter {
         Ok(self.run(line).await?.0)
     }
 
-    /// Why a command that must not succeed did not: all that it prints, or, where clap is not content
-    /// with the flags, the part before its hints.
+    /// Runs a command that must fail, and returns its error. Of an error from clap, returns the part before
+    /// the hints.
     async fn error(&self, line: &str) -> anyhow::Result<String> {
         let (code, stdout, stderr) = self.output(line).await?;
-        ensure!(stdout.is_empty(), "something on stdout");
+        ensure!(stdout.is_empty(), "{line} prints to stdout: {stdout}");
         let error = match code {
             Some(1) if stderr.lines().count() == 1 => stderr.strip_prefix("Error: "),
             Some(2) => stderr.strip_prefix("error: "),
@@ -122,7 +123,7 @@ impl Starter {
         Ok(reason.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// Creates the schedule as one does it in code, paused, so that it does not act by itself.
+    /// Creates the schedule with `create`, paused, so that it starts no workflow by itself.
     async fn create(&self, spec: ScheduleSpec) -> anyhow::Result<ScheduleHandle<Client>> {
         let queue = &self.env.task_queue;
         let arg = "my schedule arg".into();
@@ -144,16 +145,16 @@ impl Starter {
         Ok(self.handle.describe(Default::default()).await?)
     }
 
-    /// The schedule itself, as the server keeps it.
+    /// Returns the schedule as the server stores it.
     async fn schedule(&self) -> anyhow::Result<Schedule> {
         let schedule = self.describe().await?.into_raw().schedule;
         schedule.context("the description has no schedule")
     }
 
-    /// Waits until the schedule is as `condition` asks for.
+    /// Waits until the description of the schedule meets `condition`.
     async fn until(&self, condition: impl Fn(&ScheduleDescription) -> bool) -> anyhow::Result<()> {
         while !condition(&self.describe().await?) {
-            // Asked without a pause, the server would answer and do nothing else.
+            // Without this pause, the server would be too busy with these requests to start workflows.
             sleep(Duration::from_millis(50)).await;
         }
         Ok(())
@@ -167,7 +168,7 @@ impl Starter {
         }
     }
 
-    /// Replaces the schedule as a client of another language does it, with all the fields there are.
+    /// Replaces the schedule as a client in another language can, with any field.
     async fn replace(&self, schedule: Schedule) -> anyhow::Result<()> {
         let request = UpdateScheduleRequest {
             namespace: self.handle.namespace().to_owned(),
@@ -200,7 +201,7 @@ async fn with_schedule(
     with_schedule_in(TestEnv::new().await?, body).await
 }
 
-/// Runs `body`, then deletes its schedule, also if it fails, panics or hangs.
+/// Runs `body`, then deletes its schedule, even if `body` fails, panics or hangs.
 async fn with_schedule_in(
     env: TestEnv,
     body: impl AsyncFnOnce(&Starter) -> anyhow::Result<()>,
@@ -215,7 +216,8 @@ async fn with_schedule_in(
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Create, look, change, pause, unpause, delete, and create again under the same id.
+/// A schedule can be created, listed, paused, unpaused, updated and deleted, and then created again under the
+/// same id.
 #[tokio::test]
 async fn from_create_to_delete() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -239,7 +241,7 @@ async fn from_create_to_delete() -> anyhow::Result<()> {
         let every = spec.interval.first().and_then(|interval| interval.interval);
         assert_eq!(every.map(|every| every.seconds), Some(120));
 
-        // The list may lag behind.
+        // The list may lag behind, so wait for the schedule to show up.
         let listed = loop {
             let list = starter.result("list").await?;
             let list = list.as_array().cloned().unwrap_or_default();
@@ -260,7 +262,7 @@ async fn from_create_to_delete() -> anyhow::Result<()> {
         let mut updated = starter.result(line).await?;
         assert_eq!(updated["arguments"], json!(["another"]));
         assert_eq!(updated["overlap_policy"], "BUFFER_ONE");
-        // The last two change by themselves when an action comes due meanwhile.
+        // `next` and `started` change by themselves if a workflow comes due in the meantime.
         for changed in ["arguments", "overlap_policy", "next", "started"] {
             updated[changed] = unpaused[changed].clone();
         }
@@ -277,9 +279,9 @@ async fn from_create_to_delete() -> anyhow::Result<()> {
     .await
 }
 
-/// The demo does all of it, returns what the triggered workflow returned, and leaves nothing.
+/// The demo runs every command, prints the result of the triggered workflow, and deletes its schedule.
 #[tokio::test]
-async fn demo() -> anyhow::Result<()> {
+async fn demo_runs_every_command() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         let demo = async {
             let (result, stderr) = starter.run("").await?;
@@ -297,7 +299,7 @@ async fn demo() -> anyhow::Result<()> {
     .await
 }
 
-/// Without a worker the demo says so in time, and still leaves nothing.
+/// Without a worker, the demo soon reports that none has run the workflow, and still deletes its schedule.
 #[tokio::test]
 async fn demo_without_a_worker() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -319,13 +321,13 @@ async fn demo_without_a_worker() -> anyhow::Result<()> {
 /// A signal in the middle of the demo deletes the schedule, then ends the demo with the signal's status.
 #[cfg(unix)]
 #[tokio::test]
-async fn demo_interrupted() -> anyhow::Result<()> {
+async fn demo_deletes_its_schedule_on_a_signal() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         for (signal, name, code) in [("INT", "Ctrl-C", 130), ("TERM", "SIGTERM", 143)] {
             let mut demo = starter.command("demo")?.stderr(Stdio::piped()).spawn()?;
             let stderr = demo.stderr.take().context("piped")?;
             let mut stderr = BufReader::new(stderr).lines();
-            // There is no worker: with this line it waits for one.
+            // After this line the demo waits for a worker, and there is none.
             while !stderr
                 .next_line()
                 .await?
@@ -349,15 +351,15 @@ async fn demo_interrupted() -> anyhow::Result<()> {
     .await
 }
 
-/// A schedule that is there already is neither replaced by `create` nor touched by `demo`.
+/// Neither `create` nor `demo` changes a schedule that already exists.
 #[tokio::test]
-async fn leaves_alone_what_is_there() -> anyhow::Result<()> {
+async fn an_existing_schedule_is_unchanged() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(&format!("{YEARLY} --arg theirs")).await?;
         let before = starter.describe().await?.into_raw();
         let expected = format!(
-            "there is a schedule `{}` already, and it stays as it is; delete it, or choose another \
-             id with --schedule-id",
+            "the schedule `{}` already exists, and it is unchanged; delete it, or choose another id \
+             with --schedule-id",
             starter.handle.schedule_id()
         );
         for command in ["create", "demo"] {
@@ -371,21 +373,21 @@ async fn leaves_alone_what_is_there() -> anyhow::Result<()> {
     .await
 }
 
-/// Calendars and cron strings mean the clock of their time zone: what the README says of the days
-/// on which it is changed.
+/// Calendars and cron strings follow the clock of their time zone. On the days when the clock changes, they
+/// behave as DETAILS.md says.
 #[tokio::test]
-async fn times() -> anyhow::Result<()> {
+async fn calendars_and_cron_follow_the_time_zone() -> anyhow::Result<()> {
     let (paris, new_york) = ("Europe/Paris", "America/New_York");
     let crons = [
-        // Nine o'clock in Paris, also after the change to summer time.
+        // Nine o'clock in Paris, before and after the change to summer time.
         (
             "0 9 24-26 3 * 2040",
             paris,
             "03-24T08:00 03-25T07:00 03-26T07:00",
         ),
-        // Half past two is not there on the 25th.
+        // Half past two does not exist on the 25th.
         ("30 2 24-26 3 * 2040", paris, "03-24T01:30 03-26T00:30"),
-        // It is there twice on the 28th, and counts once; in New York half past one counts twice.
+        // It comes twice on the 28th, and counts once. In New York, half past one counts twice.
         (
             "30 2 27-29 10 * 2040",
             paris,
@@ -396,13 +398,13 @@ async fn times() -> anyhow::Result<()> {
             new_york,
             "11-03T05:30 11-04T05:30 11-04T06:30 11-05T06:30",
         ),
-        // Hourly, less the hour from 01:00Z on.
+        // Hourly, without the hour from 01:00Z on.
         (
             "0 0-5 28 10 * 2040",
             paris,
             "10-27T22:00 10-27T23:00 10-28T00:00 10-28T02:00 10-28T03:00",
         ),
-        // A day of the month and one of the week: both, where cron would mean either.
+        // A day of the month and a day of the week: both must match. In cron, either would do.
         (
             "0 9 13 * FRI 2040",
             "UTC",
@@ -422,7 +424,7 @@ async fn times() -> anyhow::Result<()> {
             .minute(minute)
             .build()
     };
-    // All times of both calendars, less the excluded.
+    // All times of both calendars, except the excluded ones.
     let calendars = ScheduleSpec::builder()
         .calendars(vec![
             calendar("24", "9,17", "0-30/30"),
@@ -462,8 +464,8 @@ async fn times() -> anyhow::Result<()> {
     join_all(tests).await.into_iter().collect()
 }
 
-/// Intervals count from 1970 and may be shifted; jitter makes each time later by a part of itself.
-/// An update changes one without the other.
+/// Intervals count from 1970 and can have an offset. Jitter delays each time by a part of itself. An update
+/// changes one without the other.
 #[tokio::test]
 async fn intervals_and_jitter() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -496,8 +498,8 @@ async fn intervals_and_jitter() -> anyhow::Result<()> {
     .await
 }
 
-/// `create` and `update` show when the schedule will act. `create` refuses times that are never to come,
-/// and `update` reports them.
+/// `create` and `update` print the next times of the schedule. If none of them is in the future, `create`
+/// refuses the schedule, and `update` reports it.
 #[tokio::test]
 async fn shows_the_next_times() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -528,10 +530,10 @@ async fn shows_the_next_times() -> anyhow::Result<()> {
         assert_eq!(json!(next(&stderr)), json!(times[..3]));
 
         let (code, _, stderr) = starter.output(&format!("update --cron {never}")).await?;
-        let expected = "Error: the schedule is updated, but no next time is left: check days, months \
-                        and years\n";
+        let expected = "Error: the schedule is updated, but none of its times is in the future; check \
+                        days, months and years\n";
         assert!(code == Some(1) && stderr.ends_with(expected), "{stderr}");
-        // The same times again change nothing, and are no error.
+        // An update with the same times changes nothing, and is not an error.
         starter.result("update --cron '0 11 * * *'").await?;
         let updated = starter.result("update --cron '0 11 * * *'").await?;
         assert_eq!(updated["next"].as_array().map(Vec::len), Some(5));
@@ -540,13 +542,13 @@ async fn shows_the_next_times() -> anyhow::Result<()> {
     .await
 }
 
-/// Why nothing has started.
-const NOTHING: &str = "nothing has started within 5 s: ";
+/// The start of the error about a workflow that has not started.
+const NOT_STARTED: &str = "no workflow has started within 5 s; ";
 
-/// What becomes of a trigger while the workflow of the one before still runs, for each policy. What waited
-/// starts when that workflow has ended.
+/// Triggers a schedule with each overlap policy while a workflow is still running. A workflow that waits starts
+/// when that one has ended.
 #[tokio::test]
-async fn overlaps() -> anyhow::Result<()> {
+async fn overlap_policies() -> anyhow::Result<()> {
     let cases = [
         ("skip", [1, 1, 0]),
         ("buffer-one", [1, 0, 1]),
@@ -558,14 +560,14 @@ async fn overlaps() -> anyhow::Result<()> {
         with_schedule(async |starter| {
             let create = format!("{YEARLY} --overlap-policy {policy}");
             starter.result(&create).await?;
-            // There is no worker: what is started keeps running.
+            // There is no worker, so a started workflow keeps running.
             let first = starter
                 .result(&format!("{NEW_YEAR} --overlap-policy skip"))
                 .await?;
             assert_eq!(first["started"], 1);
             match policy {
                 "allow-all" => assert_eq!(starter.result("trigger").await?["started"], 1),
-                _ => assert!(starter.error("trigger").await?.starts_with(NOTHING)),
+                _ => assert!(starter.error("trigger").await?.starts_with(NOT_STARTED)),
             }
             let described = starter.result("describe").await?;
             let numbers = ["started", "skipped", "waiting"].map(|name| &described[name]);
@@ -588,9 +590,9 @@ async fn overlaps() -> anyhow::Result<()> {
     join_all(tests).await.into_iter().collect()
 }
 
-/// Terminating the other takes the server a moment; then the next workflow starts.
+/// `terminate-other` terminates the running workflow, and the next one starts. The server needs a moment for it.
 #[tokio::test]
-async fn terminates_the_other() -> anyhow::Result<()> {
+async fn terminate_other_terminates_the_running_workflow() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
         let first = starter
@@ -609,9 +611,9 @@ async fn terminates_the_other() -> anyhow::Result<()> {
     .await
 }
 
-/// A workflow that was allowed to run beside others is not seen by the policies afterwards.
+/// Overlap policies ignore a running workflow that was started with `allow-all`.
 #[tokio::test]
-async fn allowed_workflows_do_not_count() -> anyhow::Result<()> {
+async fn policies_ignore_workflows_of_allow_all() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
         assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
@@ -621,19 +623,19 @@ async fn allowed_workflows_do_not_count() -> anyhow::Result<()> {
     .await
 }
 
-/// What comes due by itself is not taken for what was asked for: this schedule starts a workflow every
-/// second, and a backfill that the server drops still starts nothing. The server drops it because a workflow
-/// for the same time is running.
+/// `backfill` does not count workflows that come due by themselves. This schedule starts a workflow every
+/// second, and a backfill that the server drops still reports that no workflow has started. The server drops it
+/// because a workflow for the same time is running.
 #[tokio::test]
-async fn workflows_of_its_own_do_not_count() -> anyhow::Result<()> {
+async fn backfill_ignores_workflows_that_came_due() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter
             .result("create --interval 1s --overlap-policy allow-all")
             .await?;
         let before = starter.describe().await?.action_count();
         assert_eq!(starter.result(NEW_YEAR).await?["started"], 1);
-        assert!(starter.error(NEW_YEAR).await?.starts_with(NOTHING));
-        // One that was asked for, and more than one by itself.
+        assert!(starter.error(NEW_YEAR).await?.starts_with(NOT_STARTED));
+        // One requested workflow, and more than one that came due.
         let count = starter.describe().await?.action_count() - before;
         assert!(count > 2, "{count}");
         Ok(())
@@ -641,9 +643,9 @@ async fn workflows_of_its_own_do_not_count() -> anyhow::Result<()> {
     .await
 }
 
-/// Of triggers at the same time the server drops most. Each reports only its own workflow.
+/// The server drops most of the triggers that arrive together. Each trigger reports only its own workflow.
 #[tokio::test]
-async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
+async fn each_trigger_reports_only_its_own_workflow() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
         let triggers = (0..12).map(|_| starter.output("trigger --overlap-policy allow-all"));
@@ -657,7 +659,7 @@ async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
                     assert_eq!(json!(numbers), json!([1, 1]), "{stdout}");
                     started.push(result["workflows"][0]["workflow_id"].to_string());
                 }
-                None => assert!(code == Some(1) && stderr.contains(NOTHING), "{stderr}"),
+                None => assert!(code == Some(1) && stderr.contains(NOT_STARTED), "{stderr}"),
             }
         }
         let counted = starter.describe().await?.action_count();
@@ -667,9 +669,9 @@ async fn tells_what_came_of_a_request() -> anyhow::Result<()> {
     .await
 }
 
-/// Three hours of an hourly schedule are three workflows, each with its own time in its id.
+/// A backfill of three hours of an hourly schedule starts three workflows, each with its own time in its id.
 #[tokio::test]
-async fn backfills() -> anyhow::Result<()> {
+async fn backfill_starts_a_workflow_for_each_time() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         let id = &starter.env.task_queue;
         starter
@@ -703,10 +705,10 @@ async fn backfills() -> anyhow::Result<()> {
     .await
 }
 
-/// A backfill knows of all its times, though the server lists only 1,000 at once, and refuses a range
-/// that would keep the server busy for hours. It reports those that the policy skips as missing.
+/// A backfill counts all its times, although the server lists only 1,000 per page. It refuses a range that would
+/// keep the server busy for hours, and reports workflows that the policy skips as missing.
 #[tokio::test]
-async fn backfills_more_than_a_page() -> anyhow::Result<()> {
+async fn backfill_counts_more_than_one_page() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter
             .create(ScheduleSpec::from_interval(Duration::from_secs(1)))
@@ -723,14 +725,17 @@ async fn backfills_more_than_a_page() -> anyhow::Result<()> {
         let (outcome, stderr) = starter.run(&until("2026-11-20T00:40:00Z")).await?;
         assert_eq!(outcome["asked"], 2401);
         assert_eq!(outcome["started"], 1);
-        assert!(stderr.contains("\nmissing  2400 of 2401: "), "{stderr}");
+        assert!(
+            stderr.contains("\nmissing  2400 of 2401 workflows; "),
+            "{stderr}"
+        );
         Ok(())
     })
     .await
 }
 
-/// `describe` tells how the last workflows ended: with a result, with a failure, or unknown because
-/// the server has forgotten them.
+/// `describe` shows how the last workflows ended: with a result, with a failure, or GONE, because the server has
+/// deleted them.
 #[tokio::test]
 async fn describes_the_last_results() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -740,7 +745,7 @@ async fn describes_the_last_results() -> anyhow::Result<()> {
             let completed = starter.workflow(&trigger["workflows"][0]);
             completed.get_result(Default::default()).await?;
 
-            // What another client may make of it: an argument that is no string.
+            // Another client can give it an argument that is not a string.
             let number = ScheduleAction::start_workflow(
                 UntypedWorkflow::new("YourSchedulesWorkflow"),
                 raw_json(&[json!(42)]),
@@ -779,7 +784,7 @@ async fn describes_the_last_results() -> anyhow::Result<()> {
             assert!(stderr.contains(line), "{stderr}");
         }
 
-        // As if the server had forgotten one.
+        // As if the server had deleted one.
         let mut actions = starter.describe().await?.recent_actions();
         "forgotten".clone_into(&mut actions[0].workflow_id);
         let gone = report::workflows("", &starter.env.client, &actions[..1]).await?;
@@ -789,7 +794,7 @@ async fn describes_the_last_results() -> anyhow::Result<()> {
     .await
 }
 
-/// The schedule of another client, with everything that a schedule can have.
+/// Returns the schedule with every field set, as another client can set them.
 fn full(mut schedule: Schedule) -> anyhow::Result<Schedule> {
     let fields = || [("key".to_owned(), text("value"))].into();
     let minute = || Duration::from_secs(60).try_into().map(Some);
@@ -822,7 +827,7 @@ fn full(mut schedule: Schedule) -> anyhow::Result<Schedule> {
         fairness_weight: 0.5,
     });
     let spec = schedule.spec.get_or_insert_default();
-    // Years ahead, and years more.
+    // Years in the future, so that no workflow comes due.
     (spec.start_time, spec.end_time) = (day(25_000), day(35_000));
     let policies = schedule.policies.get_or_insert_default();
     policies.overlap_policy = Policy::BufferAll.into();
@@ -838,7 +843,7 @@ fn text(text: &str) -> Payload {
     raw_json(&[json!(text)]).payloads.remove(0)
 }
 
-/// A search attribute that nobody has to register.
+/// Returns a search attribute that exists on every server.
 fn keyword() -> SearchAttributes {
     let mut keyword = text("mine");
     keyword.metadata.insert("type".to_owned(), "Keyword".into());
@@ -847,10 +852,10 @@ fn keyword() -> SearchAttributes {
     }
 }
 
-/// Each flag of `update` changes what it names and nothing else, in a schedule of the sample's own
-/// and in one for which another client has used every field.
+/// Each flag of `update` changes only what it names, both in a schedule of this sample and in a schedule of another
+/// client that uses every field.
 #[tokio::test]
-async fn updates_one_thing_at_a_time() -> anyhow::Result<()> {
+async fn each_flag_updates_one_thing() -> anyhow::Result<()> {
     type Change = fn(&mut Schedule) -> anyhow::Result<()>;
     let cases: [(&str, Change); 7] = [
         ("--arg other", |schedule| {
@@ -950,10 +955,10 @@ async fn updates_one_thing_at_a_time() -> anyhow::Result<()> {
     .await
 }
 
-/// Schedules as the Temporal CLI, Go, Java and Python create them, recorded with the CLI 1.9.1 and the
-/// SDKs 1.51.0, 1.32.0 and 1.35.0 (TypeScript 1.24.0 sends what Go sends, less the timeouts): with
-/// timeouts of zero, the default task timeout, a header and a priority without contents. `update --arg`
-/// accepts them, and keeps all of these as they are.
+/// `update --arg` accepts schedules as the Temporal CLI, Go, Java and Python create them, and keeps their other
+/// fields: timeouts of zero, the default task timeout, an empty header and an empty priority. They were recorded
+/// with the CLI 1.9.1 and the SDKs 1.51.0, 1.32.0 and 1.35.0. TypeScript 1.24.0 sends the same as Go, without the
+/// timeouts.
 #[tokio::test]
 async fn updates_the_schedules_of_other_sdks() -> anyhow::Result<()> {
     let seconds = |seconds| Duration::from_secs(seconds).try_into().map(Some);
@@ -1003,9 +1008,9 @@ async fn updates_the_schedules_of_other_sdks() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only a schedule that starts the sample's own workflow takes another argument.
+/// `update --arg` refuses a schedule that starts another workflow, and leaves it unchanged.
 #[tokio::test]
-async fn keeps_the_argument_of_another_workflow() -> anyhow::Result<()> {
+async fn refuses_an_argument_for_another_workflow() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
         let mut schedule = starter.schedule().await?;
@@ -1024,7 +1029,7 @@ async fn keeps_the_argument_of_another_workflow() -> anyhow::Result<()> {
     .await
 }
 
-/// Updates of different fields at the same time all take effect, and so does a pause among them.
+/// Concurrent updates of different fields all take effect, and so does a concurrent pause.
 #[tokio::test]
 async fn concurrent_updates_lose_nothing() -> anyhow::Result<()> {
     with_schedule(async |starter| {
@@ -1079,9 +1084,9 @@ async fn concurrent_updates_lose_nothing() -> anyhow::Result<()> {
     .await
 }
 
-/// A schedule stays paused however often it is triggered while it is being paused.
+/// A pause takes effect even if the schedule is triggered many times at the same moment.
 #[tokio::test]
-async fn pauses_beside_triggers() -> anyhow::Result<()> {
+async fn pause_survives_concurrent_triggers() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         starter.result(YEARLY).await?;
         for _ in 0..5 {
@@ -1108,7 +1113,7 @@ async fn pauses_beside_triggers() -> anyhow::Result<()> {
     .await
 }
 
-/// Turns every bit round: enough to see whether it was there.
+/// A codec that inverts every bit, which is enough to see whether a payload was encoded.
 struct Invert;
 
 impl PayloadCodec for Invert {
@@ -1132,7 +1137,7 @@ impl PayloadCodec for Invert {
     }
 }
 
-/// With a codec, the argument stays encoded on the server, whether a change replaces it or not.
+/// With a codec, the argument stays encoded on the server, whether an update replaces it or not.
 #[tokio::test]
 async fn updates_leave_arguments_encoded() -> anyhow::Result<()> {
     let failures = DefaultFailureConverter::default();
@@ -1172,9 +1177,9 @@ async fn updates_leave_arguments_encoded() -> anyhow::Result<()> {
     .await
 }
 
-/// A schedule that never was, and one that has been deleted: every command says so by its id.
+/// Every command reports a schedule that never existed, or that has been deleted, with its id.
 #[tokio::test]
-async fn missing_schedules() -> anyhow::Result<()> {
+async fn commands_report_a_missing_schedule() -> anyhow::Result<()> {
     with_schedule(async |starter| {
         let commands = [
             "describe",
@@ -1204,9 +1209,9 @@ async fn missing_schedules() -> anyhow::Result<()> {
     .await
 }
 
-/// Whatever is wrong with a flag, the error names it, and nothing is created.
+/// The error for a bad flag names the flag, and no schedule is created.
 #[tokio::test]
-async fn refused_flags() -> anyhow::Result<()> {
+async fn refuses_bad_flags() -> anyhow::Result<()> {
     let spec = "Server error: Invalid schedule spec";
     let interval = "for '--interval <DURATION[/OFFSET]>'";
     let cron = "for '--cron <CRON>'";
@@ -1228,12 +1233,12 @@ async fn refused_flags() -> anyhow::Result<()> {
             format!("cannot create the schedule with --interval: {spec}: interval is too small"),
         ),
         ("create --interval 5x", format!("invalid value '5x' {interval}: unknown time unit \"x\"")),
-        ("create --interval 1500ms", format!("invalid value '1500ms' {interval}: write it in whole seconds")),
-        ("create --cron '@every 5m'", format!("invalid value '@every 5m' {cron}: write it as --interval")),
-        ("update --cron 'TZ=UTC 0 9 * * *'", format!("invalid value 'TZ=UTC 0 9 * * *' {cron}: write the zone as --time-zone")),
+        ("create --interval 1500ms", format!("invalid value '1500ms' {interval}: use whole seconds")),
+        ("create --cron '@every 5m'", format!("invalid value '@every 5m' {cron}: use --interval for this")),
+        ("update --cron 'TZ=UTC 0 9 * * *'", format!("invalid value 'TZ=UTC 0 9 * * *' {cron}: use --time-zone for the time zone")),
         (
             "create --cron '0 9 * * MON#1'",
-            format!("invalid value '0 9 * * MON#1' {cron}: the server would take `#1` for a comment; give the days by number or name"),
+            format!("invalid value '0 9 * * MON#1' {cron}: the server would read `#1` as a comment; give the days by number or name"),
         ),
         (
             "create --jitter some",
@@ -1251,11 +1256,11 @@ async fn refused_flags() -> anyhow::Result<()> {
         ),
         (
             "backfill --start-time 2026-11-20T09:00:00Z --end-time 2226-11-20T08:00:00Z",
-            "--end-time is yet to come".to_owned(),
+            "--end-time is in the future".to_owned(),
         ),
         (
             "backfill --start-time yesterday --end-time 2026-11-20T08:00:00Z",
-            "invalid value 'yesterday' for '--start-time <TIME>': write it as 2026-11-24T09:00:00Z".to_owned(),
+            "invalid value 'yesterday' for '--start-time <TIME>': the format is 2026-11-24T09:00:00Z".to_owned(),
         ),
         (
             "backfill --start-time 2026-11-20T09:00:00Z",

@@ -1,4 +1,4 @@
-//! Ids that leave no room for what the server makes of them.
+//! Ids that are too long, because the server appends to them.
 
 use std::process::{Output, Stdio};
 use testing::{TEST_TIMEOUT, TestEnv, address, id_of};
@@ -18,10 +18,10 @@ async fn starter(task_queue: &str, args: &[&str]) -> anyhow::Result<Output> {
     Ok(timeout(TEST_TIMEOUT, output).await??)
 }
 
-/// A schedule whose id, or whose workflows' ids, would be too long or that a terminal would obey is not
-/// created. One byte less, and it acts.
+/// The starter creates no schedule if its id or its workflows' ids would be too long, or contain control
+/// characters. With ids that are one byte shorter, the schedule works.
 #[tokio::test]
-async fn ids_fit() -> anyhow::Result<()> {
+async fn refuses_ids_that_are_too_long() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let queue = &*env.task_queue;
     let (schedule, workflow) = (id_of(232, "s"), id_of(234, "w"));

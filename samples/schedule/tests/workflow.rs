@@ -1,10 +1,10 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use schedule::{worker_options, workflows::YourSchedulesWorkflow};
 use serde_json::json;
 use testing::{TestEnv, activity_types, bad_input, with_worker};
 
-/// The greeting, by one activity: started by hand it does the same as by a schedule.
+/// A client starts the workflow, which returns the greeting of one activity, as it does under a schedule.
 #[tokio::test]
 async fn greets() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -26,7 +26,7 @@ async fn greets() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that is no string, or none at all, fails the workflow at once.
+/// The workflow fails at once if its input is not a string, or if it has no input.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -48,9 +48,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = env
         .client

@@ -1,4 +1,4 @@
-//! A command for each thing that one does with a schedule, and `demo` for all of them in turn.
+//! Commands that create, inspect, change and delete schedules, and `demo`, which runs them all.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{
@@ -26,7 +26,7 @@ use temporalio_client::{
 };
 use tokio::time::timeout;
 
-/// How long `demo` waits for a worker to run what the schedule has started.
+/// How long `demo` waits for a worker to run the workflows.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Creates, inspects, changes and deletes schedules.
@@ -45,43 +45,43 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create, trigger, backfill, describe, update, pause and delete a schedule; the default
+    /// Create, trigger, backfill, describe, update, pause and delete a schedule (the default command)
     Demo,
     /// Create a schedule
     Create(Options),
     /// List all schedules
     List,
-    /// Show what it does, its next times and its last workflows
+    /// Show what a schedule starts, its next times and its last workflows
     Describe,
-    /// Make it act now
+    /// Start a workflow now
     Trigger {
-        /// What to do if the last workflow is still running [default: the schedule's own policy]
+        /// What to do if the previous workflow is still running [default: the schedule's own policy]
         #[arg(long, value_name = "POLICY", value_parser = overlap_policy())]
         overlap_policy: Option<ScheduleOverlapPolicy>,
     },
-    /// Make it act now, once for each of its times in a range of the past
+    /// Start a workflow now for each time in a past range
     Backfill(Range),
-    /// Keep it from acting by itself
+    /// Pause a schedule
     Pause {
-        /// Reason
+        /// Reason, which the schedule keeps as its note
         #[arg(long, value_name = "TEXT", default_value = "Paused by the starter.")]
         note: String,
     },
-    /// Let it act by itself again
+    /// Unpause a schedule
     Unpause {
-        /// Reason
+        /// Reason, which the schedule keeps as its note
         #[arg(long, value_name = "TEXT", default_value = "Unpaused by the starter.")]
         note: String,
     },
-    /// Change what the flags name, and nothing else
+    /// Change only what the flags name
     Update(Options),
-    /// Delete it; the workflows that it has started go on
+    /// Delete a schedule; workflows that it has started keep running
     Delete,
 }
 
 #[tokio::main]
 async fn main() -> MainResult {
-    // What every starter takes may stand before the command or after it.
+    // The flags that all starters share are accepted before and after the command.
     let parser = Args::command().mut_args(|arg| arg.global(true));
     let args = Args::from_arg_matches(&parser.get_matches()).unwrap_or_else(|error| error.exit());
     let ran = run(
@@ -100,7 +100,7 @@ async fn run(command: Command, starter: &StarterArgs, id: &str) -> anyhow::Resul
     }
     let client = starter.connect().await?;
     let session = Session {
-        // Sends no request: whether there is such a schedule shows when something is done with it.
+        // Sends no request. A missing schedule is reported by the first command that needs it.
         handle: client.get_schedule_handle(id),
         client,
         starter,
@@ -108,8 +108,8 @@ async fn run(command: Command, starter: &StarterArgs, id: &str) -> anyhow::Resul
     print_result(&session.run(command).await?)
 }
 
-/// Checks the ids of a new schedule: the server makes longer ones from both, for the workflow that stands
-/// for the schedule and for those that it starts.
+/// Checks the ids of a new schedule. The server makes longer ids from both: for the workflow that implements
+/// the schedule, and for the workflows that the schedule starts.
 fn check_ids(starter: &StarterArgs, schedule_id: &str) -> anyhow::Result<()> {
     let room = "temporal-sys-scheduler:".len();
     check_id("--schedule-id", schedule_id, room)?;
@@ -119,7 +119,7 @@ fn check_ids(starter: &StarterArgs, schedule_id: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What the commands need.
+/// A connection, and the schedule that the command is about.
 struct Session<'a> {
     client: Client,
     handle: ScheduleHandle<Client>,
@@ -127,14 +127,14 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Runs a command, prints what it has done, and returns that as JSON.
+    /// Runs a command, prints its outcome, and returns the same as JSON.
     async fn run(&self, command: Command) -> anyhow::Result<Value> {
         let (client, handle, id) = (&self.client, &self.handle, self.handle.schedule_id());
         match command {
             Command::Create(options) => {
                 let refused = format!("cannot create the schedule{}", options.times());
-                // The server appends to this id the time for which each workflow was due. Two schedules
-                // with the same one would take each other's ids.
+                // The server appends to this id the time for which a workflow was due. Two schedules with
+                // the same prefix would use the same ids.
                 let workflow_id = self.starter.workflow_id("schedule")?;
                 let options = options.create(self.starter.task_queue(TASK_QUEUE)?, &workflow_id);
                 create(client, id, options).await.context(refused)?;
@@ -155,7 +155,7 @@ impl Session<'_> {
                 let shown = self.show("updated", 3).await?;
                 ensure!(
                     options.times().is_empty() || shown["next"] != json!([]),
-                    "the schedule is updated, but no next time is left: check days, months and years"
+                    "the schedule is updated, but none of its times is in the future; check days, months and years"
                 );
                 Ok(shown)
             }
@@ -175,7 +175,7 @@ impl Session<'_> {
             Command::Backfill(range) => {
                 let (start, end) = (range.start_time, range.end_time);
                 ensure!(start <= end, "--end-time is before --start-time");
-                ensure!(end <= SystemTime::now(), "--end-time is yet to come");
+                ensure!(end <= SystemTime::now(), "--end-time is in the future");
                 let filled = backfill(client, handle, start..=end, range.overlap_policy).await?;
                 self.report("backfill", filled).await
             }
@@ -215,24 +215,24 @@ impl Session<'_> {
     async fn report(&self, word: &str, started: Started) -> anyhow::Result<Value> {
         let Started { asked, actions } = started;
         let missing = asked - actions.len();
-        let why = "the overlap policy skips or delays a workflow; or the server has not come to it yet; or \
-                   it has dropped it, because another request arrived at the same moment or a workflow for \
-                   the same second is still running; see `describe`";
-        ensure!(missing < asked, "nothing has started within 5 s: {why}");
+        let why = "possible reasons: the overlap policy skips or delays it; the server has not started it \
+                   yet; the server has dropped it, because another request arrived at the same moment or a \
+                   workflow for the same second is still running; see `describe`";
+        ensure!(missing < asked, "no workflow has started within 5 s; {why}");
         let last = &actions[actions.len().saturating_sub(10)..];
         let workflows = report::workflows(word, &self.client, last).await?;
         if missing > 0 {
-            report::line("missing", &format!("{missing} of {asked}: {why}"));
+            report::line("missing", &format!("{missing} of {asked} workflows; {why}"));
         }
         Ok(json!({"asked": asked, "started": actions.len(), "workflows": workflows}))
     }
 
-    /// Runs every command on a schedule that is gone afterwards, whatever happens in between.
+    /// Runs every command on a schedule of its own, and deletes the schedule even if a command fails.
     async fn demo(&self) -> anyhow::Result<Value> {
-        // Ctrl-C, or the SIGTERM by which `make run-schedule` passes it on: from here on, so that none ends
-        // the process between create and delete.
+        // Handles Ctrl-C, and the SIGTERM with which `make run-schedule` passes it on. From here on, no signal
+        // can end the process between create and delete.
         let mut signals = ShutdownSignals::new()?;
-        // If this fails, there is nothing to delete: a schedule with this id is somebody else's.
+        // If this fails, there is nothing to delete. An existing schedule with this id belongs to someone else.
         self.run(Command::Create(Options::default())).await?;
         let (result, stopped) = tokio::select! {
             result = self.steps() => (result, None),
@@ -246,7 +246,7 @@ impl Session<'_> {
             },
             Err(error) => {
                 let id = self.handle.schedule_id();
-                let left = error.context(format!("schedule `{id}` is still there, delete it"));
+                let left = error.context(format!("the schedule `{id}` still exists; delete it"));
                 Err(match result {
                     Ok(_) => left,
                     Err(error) => error.context(describe(left.as_ref())),
@@ -257,16 +257,19 @@ impl Session<'_> {
 
     async fn steps(&self) -> anyhow::Result<Value> {
         let (client, handle) = (&self.client, &self.handle);
-        // The schedule's own policy would skip it if a workflow has just been started.
+        // The schedule's own policy would skip this workflow if another one has just started.
         let policy = ScheduleOverlapPolicy::AllowAll;
         let triggered = trigger(client, handle, policy).await?;
-        let first = triggered.actions.first().context("nothing has started")?;
+        let first = triggered
+            .actions
+            .first()
+            .context("no workflow has started")?;
         let workflow = client.get_workflow_handle::<YourSchedulesWorkflow>(&first.workflow_id);
         print_started(&workflow, self.starter.task_queue(TASK_QUEUE)?);
         self.until_done(&triggered).await?;
         self.report("trigger", triggered).await?;
 
-        // Three times of the past; not the last one, on which the schedule may just have acted.
+        // Three past times. The most recent one is left out, because the schedule may just have acted on it.
         let description = handle.describe(Default::default()).await?;
         let times = description.future_action_times();
         let next = *times.first().context("the schedule has no next time")?;
@@ -293,7 +296,7 @@ impl Session<'_> {
             match timeout(PATIENCE, workflow.get_result(Default::default())).await {
                 Ok(result) => result.map(drop)?,
                 Err(_) => bail!(
-                    "no worker has run {id} within {} s; it stays, and runs once there is one: `make worker-schedule`",
+                    "no worker has run {id} within {} s, so the workflow still waits for one; start a worker with `make worker-schedule`",
                     PATIENCE.as_secs()
                 ),
             }
@@ -302,10 +305,10 @@ impl Session<'_> {
     }
 }
 
-/// An error in the words of somebody who asked for a schedule.
+/// Returns an error that speaks of schedules.
 ///
-/// The server speaks of what is behind a schedule: of a workflow that is not found, or, where the schedule
-/// has just been deleted, of a workflow that has completed already.
+/// The server's own errors speak of the workflow that implements the schedule: it is not found, or, if the
+/// schedule has just been deleted, it has already completed.
 fn explain(error: anyhow::Error, schedule_id: &str) -> anyhow::Error {
     let Some(ScheduleError::Rpc(status)) = error.downcast_ref() else {
         return error;
@@ -315,8 +318,8 @@ fn explain(error: anyhow::Error, schedule_id: &str) -> anyhow::Error {
             anyhow!("there is no schedule `{schedule_id}`; `list` shows all schedules")
         }
         Code::AlreadyExists => anyhow!(
-            "there is a schedule `{schedule_id}` already, and it stays as it is; delete it, or \
-             choose another id with --schedule-id"
+            "the schedule `{schedule_id}` already exists, and it is unchanged; delete it, or choose \
+             another id with --schedule-id"
         ),
         _ => error,
     }

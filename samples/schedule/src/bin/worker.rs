@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow and its activity.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use schedule::{TASK_QUEUE, worker_options};
