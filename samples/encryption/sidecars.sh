@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What `make run-encryption` brings along, read by shared/scripts/sample: the codec server, for the
-# pages of the Web UI. Where its port is taken, by `make codec-server` as likely as not, it gets another.
+# Starts the codec server for `make run-encryption`, so that the Web UI can decrypt. shared/scripts/sample
+# reads this file. If the port is in use, most likely by `make codec-server`, it gets a free one.
 
 # shellcheck disable=SC2154
 if [ "$verb" = run ]; then

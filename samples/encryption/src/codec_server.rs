@@ -1,4 +1,4 @@
-//! The codec server, which decrypts for the Web UI and the Temporal CLI, because they have no key.
+//! The codec server. It decrypts for the Web UI and the Temporal CLI, because they have no key.
 //!
 //! Both send `Payloads` as JSON to `…/decode` and show the response. Through `…/encode`, the UI encrypts
 //! the input of the workflows that it starts.
@@ -60,7 +60,7 @@ pub fn router(codec: EncryptionCodec, access: Access) -> Router {
         .layer(from_fn(log))
 }
 
-/// A refused request: the status, and a line that says why, without contents.
+/// A refused request: the status, and one line that says why and quotes no contents.
 struct Refusal(StatusCode, String);
 
 impl IntoResponse for Refusal {
@@ -108,7 +108,7 @@ async fn convert(
     Span::current().record("bytes", body.len());
     let Payloads { payloads } = read(&body).map_err(|_| {
         // Serde's own message would quote the contents.
-        let reason = "the body is no `Payloads` in JSON".to_owned();
+        let reason = "the body is not `Payloads` in JSON".to_owned();
         Refusal(StatusCode::BAD_REQUEST, reason)
     })?;
     Span::current().record("payloads", payloads.len());
@@ -146,7 +146,7 @@ async fn authorize(State(access): State<Arc<Access>>, request: Request, next: Ne
 impl Access {
     fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if self.token.as_ref().is_some_and(|it| !brings(headers, it)) {
-            let reason = "this codec server asks for its token".to_owned();
+            let reason = "this codec server requires its token".to_owned();
             return Err(Refusal(StatusCode::UNAUTHORIZED, reason));
         }
         let namespace = namespace(headers);

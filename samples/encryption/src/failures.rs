@@ -1,5 +1,5 @@
-//! Encrypting failures: messages and stack traces are not payloads, so a codec does not see them. The
-//! converter in here moves them into a payload.
+//! A converter that encrypts failures. Messages and stack traces are not payloads, so a codec does not see
+//! them. The converter moves them into a payload.
 
 use serde::{Deserialize, Serialize};
 use std::mem::take;
@@ -12,10 +12,10 @@ use temporalio_common::{
     protos::temporal::api::failure::v1::Failure,
 };
 
-/// The message that everyone can read, the same in every SDK.
+/// The message that replaces the encrypted one. It is the same in every SDK.
 const ENCODED: &str = "Encoded failure";
 
-/// The contents of `encoded_attributes`, the same in every SDK.
+/// The contents of `encoded_attributes`. They are the same in every SDK.
 #[derive(Deserialize, Serialize)]
 struct Attributes {
     message: String,
@@ -27,7 +27,19 @@ struct Attributes {
 ///
 /// Use it in place of the SDK's `DefaultFailureConverter::new(true)`. That one encodes the failure of an
 /// activity a second time if a workflow passes it on, so the client reads `Encoded failure`. It also has no
-/// stack traces, whereas this one keeps those of `inner`.
+/// stack traces, whereas this one keeps those of `inner`, for example of the converter in the sample exceptions:
+///
+/// ```
+/// use encryption::failures::EncodedFailures;
+/// use payload_codec::EncryptionCodec;
+/// use shared::StackTraces;
+/// use temporalio_common::data_converters::{DataConverter, PayloadConverter};
+///
+/// fn data_converter(codec: EncryptionCodec) -> DataConverter {
+///     let failures = EncodedFailures::new(StackTraces::new(&["my_app"]));
+///     DataConverter::new(PayloadConverter::default(), failures, codec)
+/// }
+/// ```
 pub struct EncodedFailures<C = DefaultFailureConverter> {
     inner: C,
 }
@@ -79,9 +91,10 @@ fn hide(failure: &mut Failure, context: &SerializationContext<'_>) {
         stack_trace: take(&mut failure.stack_trace),
     };
     failure.message = ENCODED.to_owned();
-    // A failure that is passed on already has its attributes. Its message may be `Encoded failure` already.
+    // A failure that a workflow passes on already has its attributes, and its message may already be
+    // `Encoded failure`.
     if failure.encoded_attributes.is_none() {
-        // If this fails, no message is better than a readable one.
+        // If this fails, it is better to lose the message than to send it in plain text.
         failure.encoded_attributes = context.converter.to_payload(context, &attributes).ok();
     }
 }
@@ -131,7 +144,7 @@ mod tests {
         OutgoingActivityError::Application(Box::new(with)).into()
     }
 
-    /// What the client reads of an activity's failure that a workflow passes on.
+    /// Returns the message that the client reads if a workflow passes on an activity's failure.
     fn passed_on(converter: &impl FailureConverter) -> String {
         let activity = to_failure(
             converter,
@@ -159,15 +172,15 @@ mod tests {
             .unwrap_or_default()
     }
 
-    /// A failure that is passed on keeps its message. With the SDK's own converter it does not;
-    /// when it does, this one is no longer needed.
+    /// A failure that a workflow passes on keeps its message. With the SDK's own converter it loses it. If this
+    /// test fails because the SDK keeps it, `EncodedFailures` is no longer needed.
     #[test]
-    fn keeps_what_is_passed_on() {
+    fn keeps_the_message_of_a_passed_on_failure() {
         assert_eq!(passed_on(&EncodedFailures::default()), "no stock");
         assert_eq!(passed_on(&DefaultFailureConverter::new(true)), ENCODED);
     }
 
-    /// Stack traces of another converter are hidden too, and come back.
+    /// Stack traces of another converter are encrypted too, and can be read again.
     #[test]
     fn hides_stack_traces() {
         let converter = EncodedFailures::new(StackTraces::new(&[env!("CARGO_CRATE_NAME")]));
@@ -184,7 +197,7 @@ mod tests {
         assert!(stack_trace.contains("src/failures.rs"), "{stack_trace}");
     }
 
-    /// Causes are revealed with the rest, and a failure that was not hidden stays as it is.
+    /// The texts of causes are moved back too, and a failure with plain texts stays unchanged.
     #[test]
     fn reveals_causes() {
         let error = anyhow::anyhow!("no disk").context("cannot save");

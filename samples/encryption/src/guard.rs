@@ -1,4 +1,5 @@
-//! Encrypts or refuses what the SDK's client sends in plain text in spite of its codec.
+//! An interceptor that encrypts or refuses data that the SDK's client would send in plain text despite its
+//! codec.
 
 use crate::failures::reveal;
 use futures::{
@@ -36,7 +37,7 @@ type Answer<'a, O, E> = BoxFuture<'a, Result<O, E>>;
 type Call<'a, I, O, E> = Next<'a, I, Answer<'a, O, E>>;
 type Checked = Result<(), PayloadConversionError>;
 
-/// A client interceptor that closes the gaps that a codec leaves.
+/// A client interceptor that closes the gaps of a codec.
 ///
 /// It encrypts headers, which the worker decrypts, and the details of a termination. It refuses a start with
 /// a static summary or static details, and `ScheduleHandle::update`, because it cannot encrypt these.

@@ -19,10 +19,10 @@ use workflows::Workflow;
 /// The queue on which the server hands out this sample's tasks.
 pub const TASK_QUEUE: &str = "encryption-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
@@ -44,11 +44,11 @@ pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
     )
 }
 
-/// Makes a client encrypt. A worker that is made with it encrypts too.
+/// Returns a client that encrypts. Workers that use this client encrypt too.
 pub fn encrypted(mut client: Client, codec: EncryptionCodec) -> Client {
     let options = client.options_mut();
     options.data_converter = data_converter(codec.clone());
-    // The last interceptor, so that it encrypts the headers that others add.
+    // It must be the last interceptor, so that it encrypts the headers that others add.
     options
         .client_interceptors
         .push(Arc::new(PlaintextGuard::new(codec)));

@@ -1,5 +1,5 @@
-//! Dropping an old key: which payloads on the server still need it, and how a schedule's payloads get the
-//! new one.
+//! Functions for dropping an old key: they count the payloads that still need it, and encrypt the payloads of a
+//! schedule with the new one.
 
 use anyhow::{Context, bail, ensure};
 use futures::{FutureExt, TryStreamExt, future::BoxFuture, future::ready};
@@ -23,10 +23,10 @@ use temporalio_common::{
     },
 };
 
-/// How often to try again while others change the same schedule.
+/// Number of attempts while others change the same schedule.
 const ATTEMPTS: usize = 20;
 
-/// Number of encrypted payloads by the id of their key.
+/// Number of encrypted payloads per key id.
 pub type KeyCount = BTreeMap<String, usize>;
 
 /// Counts the encrypted payloads in the histories of the workflows that `query` finds, open and closed. An
@@ -47,7 +47,7 @@ pub async fn keys_of_workflows(client: &Client, query: &str) -> anyhow::Result<K
         loop {
             match history.try_next().await {
                 Ok(Some(mut event)) => count(&mut event, &mut keys).await?,
-                // Its retention is over.
+                // The server has deleted the workflow, because its retention is over.
                 Ok(None) | Err(WorkflowInteractionError::NotFound(_)) => break,
                 Err(error) => return Err(error.into()),
             }
@@ -67,7 +67,7 @@ pub async fn keys_of_schedules(client: &Client) -> anyhow::Result<KeyCount> {
     while let Some(schedule) = schedules.try_next().await? {
         match describe(&client, schedule.schedule_id()).await {
             Ok(mut description) => count(&mut description, &mut keys).await?,
-            // It has been deleted meanwhile.
+            // Someone has deleted it in the meantime.
             Err(status) if status.code() == Code::NotFound => {}
             Err(status) => return Err(ScheduleError::from(status).into()),
         }
@@ -80,8 +80,8 @@ pub async fn keys_of_schedules(client: &Client) -> anyhow::Result<KeyCount> {
 ///
 /// # Errors
 /// If there is no such schedule, if the codec lacks a key that it needs, or if others keep changing the schedule. Also
-/// if the schedule's own memo has another key, because no server can change that one yet; the rest is
-/// then done.
+/// if the schedule's own memo has another key, because no server can change that memo yet. All other payloads
+/// are then encrypted with the current key.
 pub async fn reencrypt_schedule(
     client: &Client,
     handle: &ScheduleHandle<Client>,
@@ -90,12 +90,12 @@ pub async fn reencrypt_schedule(
     let id = handle.schedule_id();
     let mut found = None;
     for _ in 0..ATTEMPTS {
-        // Not `handle.describe`, which decrypts the memo.
+        // `handle.describe` would decrypt the memo.
         let described = describe(client, id).await.map_err(ScheduleError::from);
         let description = described.with_context(|| format!("cannot read the schedule `{id}`"))?;
         let mut schedule = description.schedule.unwrap_or_default();
         let rotated = rotate(&mut schedule, codec).await?;
-        // Server 1.32 drops an update that comes too late and reports success, so look again.
+        // Server 1.32 drops an outdated update and reports success, so check the result.
         let found = *found.get_or_insert(rotated);
         if rotated == 0 {
             let in_memo = rotate(&mut description.memo.unwrap_or_default(), codec).await?;
@@ -110,13 +110,13 @@ pub async fn reencrypt_schedule(
             namespace: client.namespace(),
             schedule_id: id.to_owned(),
             schedule: Some(schedule),
-            // What others change meanwhile is not overwritten.
+            // With this token, the update does not overwrite what others have changed.
             conflict_token: description.conflict_token,
             identity: client.identity(),
             ..Default::default()
         };
         match client.clone().update_schedule(request.into_request()).await {
-            // The answer of newer servers to an outdated token.
+            // Newer servers answer an outdated token with this error.
             Err(status) if status.code() == Code::FailedPrecondition => {}
             other => drop(other.map_err(ScheduleError::from)?),
         }
@@ -137,7 +137,7 @@ async fn rotate(
     Ok(rotated)
 }
 
-/// The client, without the codec that decrypts the memos in lists, and fails if it lacks a key.
+/// Returns the client without its codec, which would decrypt the memos in lists, and fail if it lacks a key.
 fn without_codec(client: &Client) -> Client {
     let mut client = client.clone();
     client.options_mut().data_converter = DataConverter::default();

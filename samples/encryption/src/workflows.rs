@@ -1,4 +1,4 @@
-//! The workflow. It knows nothing about encryption, and needs to know nothing.
+//! The workflow. Nothing in it is about encryption.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]

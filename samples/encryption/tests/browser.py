@@ -2,8 +2,8 @@
 
     browser.py PAGE CODEC_SERVER CIPHERTEXT PLAINTEXT
 
-Fails unless the page shows CIPHERTEXT before, and PLAINTEXT after. Exits with 77, and says why, if
-there is nothing to do it with. SCREENSHOT=<file> keeps what it shows at last.
+Fails unless the page shows CIPHERTEXT first and PLAINTEXT afterwards. If the browser or Playwright is
+missing, says so and exits with 77. SCREENSHOT=<file> saves a picture of the last page.
 """
 
 import os

@@ -1,7 +1,7 @@
-//! The Web UI in a real browser: ciphertext, and with the codec server plain text.
+//! Opens the Web UI in a browser: it shows ciphertext, and with the codec server plain text.
 //!
-//! It needs Chromium and Playwright for Python, in `.temporal/browser` or the system's. Where one of them is
-//! missing, it prints a line that `make test` counts as a skip, and passes.
+//! The test needs Chromium, and Playwright for Python, from `.temporal/browser` or the system. If one of them is
+//! missing, the test prints a line that `make test` counts as a skip, and passes.
 
 use anyhow::{Context, bail, ensure};
 use axum::http::HeaderValue;
@@ -22,10 +22,11 @@ use tokio::{
     time::timeout,
 };
 
-/// Browser and server both start, on a machine that is busy with the other tests.
+/// Limit for the whole test, which starts a browser and a server while other tests keep the machine busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A dev server with its Web UI, which the one of the other tests lacks; and where both are.
+/// Starts a development server with its Web UI, which the server of the other tests lacks. Returns the addresses of
+/// both.
 async fn server() -> anyhow::Result<(Child, String, String)> {
     let script = root().join("shared/scripts/temporal-cli");
     let cli = String::from_utf8(Command::new(script).output().await?.stdout)?;
@@ -49,20 +50,20 @@ async fn server() -> anyhow::Result<(Child, String, String)> {
         .kill_on_drop(true)
         .spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-    // What it prints once all of it is there.
+    // The server prints this line when it is ready.
     while !lines
         .next_line()
         .await?
         .context("the server ended")?
         .contains("UI:")
     {}
-    // A line more, with nobody to read it, would end the server.
+    // Keep reading, because the server would end if it could not write to its stdout.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, format!("http://{server}"), format!("http://{ui}")))
 }
 
-/// The page of a workflow shows no more than ciphertext; with the codec server, set in the UI's own
-/// dialog, it shows `Hello, Temporal`.
+/// The page of a workflow shows only ciphertext. When the codec server is set in the UI's dialog, the page shows
+/// `Hello, Temporal`.
 #[tokio::test]
 async fn the_web_ui_shows_plain_text() -> anyhow::Result<()> {
     timeout(PATIENCE, shows_plain_text()).await?
@@ -73,7 +74,7 @@ async fn shows_plain_text() -> anyhow::Result<()> {
     let keys = KeyRing::new(DEVELOPMENT_KEY_ID, PUBLISHED_DEVELOPMENT_KEY)?;
     let codec = EncryptionCodec::new(keys);
     let url = Url::parse(&address)?;
-    // It may print that all is there a moment before it is.
+    // The server may print that line a moment before it accepts connections.
     let client = loop {
         let connection = ConnectionOptions::new(url.clone()).build();
         let options = ClientOptions::new("default").build();
@@ -150,7 +151,7 @@ async fn shows_plain_text() -> anyhow::Result<()> {
         }
         Err(error) => format!("there is no Python: {error}"),
     };
-    // Cargo shows of a test that passes only what does not go through `eprintln`.
+    // Cargo hides what a passing test prints with `eprintln`.
     writeln!(
         std::io::stderr(),
         "SKIPPED: no browser for the Web UI: {}",

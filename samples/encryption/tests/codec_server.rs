@@ -1,4 +1,4 @@
-//! The codec server: in this process where its answers count, as the binary where its start does.
+//! Tests the codec server: its responses in this process, and its start and its log as a binary.
 
 use anyhow::{Context, ensure};
 use axum::http::{HeaderMap, HeaderValue, Method};
@@ -41,7 +41,7 @@ fn access() -> Access {
     }
 }
 
-/// Runs it on a free port, for as long as the test takes.
+/// Runs the codec server on a free port until the test ends.
 async fn serve(access: Access) -> anyhow::Result<Url> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
@@ -49,7 +49,7 @@ async fn serve(access: Access) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// What it answers.
+/// A response of the codec server.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -96,13 +96,13 @@ async fn post(url: &Url, path: &str, body: impl ToString) -> anyhow::Result<Answ
     ask(Method::POST, url, path, &[], body).await
 }
 
-/// `"Ada"` as JSON, as a client that does not encrypt sends it.
+/// Returns `"Ada"` as a client sends it that does not encrypt.
 fn plain() -> Value {
     json!({ "payloads": [{ "metadata": { "encoding": "anNvbi9wbGFpbg==" }, "data": "IkFkYSI=" }] })
 }
 
-/// What is encrypted is decrypted to the same, whatever comes before `/encode` and `/decode`; the
-/// ciphertext names the key.
+/// Decoding an encoded payload returns the original, with any path before `/encode` and `/decode`. The ciphertext
+/// names the key.
 #[tokio::test]
 async fn encodes_and_decodes() -> anyhow::Result<()> {
     let url = serve(access()).await?;
@@ -118,11 +118,10 @@ async fn encodes_and_decodes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Proto3-JSON in all its forms: base64 of either alphabet, padded or not; what is empty left out
-/// or null; fields of a later version.
-/// What is not encrypted comes back as it was.
+/// All forms of Proto3 JSON are accepted: both base64 alphabets, with and without padding; empty fields, left out
+/// or null; and fields of a later version. Payloads that are not encrypted are returned unchanged.
 #[tokio::test]
-async fn takes_proto_json() -> anyhow::Result<()> {
+async fn accepts_all_forms_of_proto_json() -> anyhow::Result<()> {
     let url = serve(access()).await?;
     for (data, expected) in [("-_-_", "+/+/"), ("YQ", "YQ=="), ("", "")] {
         let body = json!({ "payloads": [{ "metadata": { "encoding": "YQ" }, "data": data }] });
@@ -145,16 +144,16 @@ async fn takes_proto_json() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What cannot be answered: the status, and a line that says why, without contents.
+/// A bad request gets a status, and one line that says why and quotes no contents.
 #[tokio::test]
-async fn refuses() -> anyhow::Result<()> {
+async fn refuses_bad_requests() -> anyhow::Result<()> {
     let url = serve(access()).await?;
     let encrypted = |key: &str, data: &str| {
         let metadata = json!({ "encoding": "YmluYXJ5L2VuY3J5cHRlZA==", "encryption-key-id": key });
         json!({ "payloads": [{ "metadata": metadata, "data": data }] }).to_string()
     };
     let (ours, other, long) = ("dGVzdC1rZXktaWQ=", "a2V5LTI=", "A".repeat(44));
-    let no_payloads = "the body is no `Payloads` in JSON";
+    let no_payloads = "the body is not `Payloads` in JSON";
     let cases = [
         ("hush", 400, no_payloads),
         ("", 400, no_payloads),
@@ -192,9 +191,9 @@ async fn refuses() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With a token, only who brings it is answered; the page that does not can read that.
+/// With a token, only requests that have it are answered. A page whose request is refused can read why.
 #[tokio::test]
-async fn asks_for_the_token() -> anyhow::Result<()> {
+async fn requires_the_token() -> anyhow::Result<()> {
     let token = Some("hush".to_owned());
     let url = serve(Access { token, ..access() }).await?;
     let cases = [
@@ -217,15 +216,15 @@ async fn asks_for_the_token() -> anyhow::Result<()> {
         assert_eq!(challenge == "Bearer", status == 401);
         assert!(!answer.body.contains("hush"));
     }
-    // Before anything else: who has no token does not send megabytes, nor learn namespaces.
+    // The token is checked first, so that without it a client cannot send megabytes or learn namespaces.
     let answer = post(&url, "/decode", "A".repeat(1001)).await?;
     assert_eq!(answer.status, 401);
     Ok(())
 }
 
-/// A namespace without a key is refused, and so is a request that does not say for which it is.
+/// A request for a namespace without a key is refused, and so is a request without a namespace.
 #[tokio::test]
-async fn knows_its_namespaces() -> anyhow::Result<()> {
+async fn refuses_other_namespaces() -> anyhow::Result<()> {
     let namespaces = vec!["orders".to_owned(), "billing".to_owned()];
     let url = serve(Access {
         namespaces,
@@ -248,10 +247,10 @@ async fn knows_its_namespaces() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The pages of the origins that are allowed may ask and read; no other's may.
+/// Pages of allowed origins may send requests and read responses. Other pages may not.
 #[tokio::test]
 async fn cors() -> anyhow::Result<()> {
-    // A preflight brings no token, by what browsers do.
+    // Browsers send no token with a preflight request.
     let token = Some("hush".to_owned());
     let url = serve(Access { token, ..access() }).await?;
     for (origin, allowed) in [(UI, UI), ("http://localhost:8234", ""), ("null", "")] {
@@ -278,7 +277,7 @@ async fn cors() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A workflow that has run: what the server stores of it is decrypted to what was sent.
+/// Decodes the input and the result of a workflow as the server stores them.
 #[tokio::test]
 async fn decodes_a_history() -> anyhow::Result<()> {
     let mut env = TestEnv::new().await?;
@@ -325,8 +324,7 @@ async fn cli(arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// `temporal workflow show --codec-endpoint …` prints plain text, and without it does not; the
-/// message of a failure too.
+/// `temporal workflow show` prints plain text only with `--codec-endpoint …`, also for the message of a failure.
 #[tokio::test]
 async fn the_cli_shows_plain_text() -> anyhow::Result<()> {
     let mut env = TestEnv::new().await?;
@@ -351,7 +349,7 @@ async fn the_cli_shows_plain_text() -> anyhow::Result<()> {
             ),
         ] {
             let handle = env.start_json::<Workflow>("Workflow", &[input]).await?;
-            // Completed or failed: the history says which.
+            // The history shows whether it completed or failed.
             let _ = handle.get_result(Default::default()).await;
             let id = &*handle.info().workflow_id;
             let show = ["workflow", "show", "--workflow-id", id, "--detailed"];
@@ -365,7 +363,7 @@ async fn the_cli_shows_plain_text() -> anyhow::Result<()> {
     .await
 }
 
-/// The binary, without what the caller's environment says of keys and tokens.
+/// Returns the command for the binary, without the keys and tokens of the caller's environment.
 fn binary(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_encryption-codec-server"));
     command
@@ -382,8 +380,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// It prints where it listens, logs a line for each request without what is in it, and ends by
-/// SIGTERM with status 0.
+/// The codec server prints its address, logs a line for each request without its contents, and exits with status 0
+/// after SIGTERM.
 #[cfg(unix)]
 #[tokio::test]
 async fn starts_logs_and_ends() -> anyhow::Result<()> {
@@ -428,7 +426,7 @@ async fn starts_logs_and_ends() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What it does not start with: one line, what is wrong with which flag, status 1.
+/// With a bad flag the codec server does not start. It prints one line that names the flag.
 #[tokio::test]
 async fn refuses_to_start() -> anyhow::Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0").await?;
@@ -440,7 +438,7 @@ async fn refuses_to_start() -> anyhow::Result<()> {
         ),
         (
             ["--listen", "0.0.0.0:0"],
-            "Error: at 0.0.0.0:0 (--listen) all the network could decrypt; set CODEC_SERVER_TOKEN, or --auth-token-file".to_owned(),
+            "Error: at 0.0.0.0:0 (--listen), everyone on the network could decrypt; set CODEC_SERVER_TOKEN or --auth-token-file".to_owned(),
         ),
         (
             ["--auth-token-file", "/nowhere"],
@@ -452,11 +450,11 @@ async fn refuses_to_start() -> anyhow::Result<()> {
         ),
         (
             ["--allow-origin", "*"],
-            "error: invalid value '*' for '--allow-origin <ORIGIN>': an origin is like https://ui.example.com".to_owned(),
+            "error: invalid value '*' for '--allow-origin <ORIGIN>': the format of an origin is https://ui.example.com".to_owned(),
         ),
         (
             ["--allow-origin", "null"],
-            "error: invalid value 'null' for '--allow-origin <ORIGIN>': an origin is".to_owned(),
+            "error: invalid value 'null' for '--allow-origin <ORIGIN>': the format of an origin is".to_owned(),
         ),
     ];
     for (arguments, reason) in cases {

@@ -1,4 +1,4 @@
-//! `FORMAT.md`, from which other languages write their codecs, against the codec.
+//! Compares `FORMAT.md`, which other languages implement, with the codec.
 
 use anyhow::Context;
 use payload_codec::{DEVELOPMENT_KEY_ID, EncryptionCodec, KeyRing, PUBLISHED_DEVELOPMENT_KEY};
@@ -8,7 +8,7 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 const PAGE: &str = include_str!("../FORMAT.md");
 
-/// The code in the second column of the table row that begins with this name.
+/// Returns the code in the second column of the table row that begins with this name.
 fn row(name: &str) -> anyhow::Result<&'static str> {
     let mut lines = PAGE.lines();
     let value = lines.find_map(|line| line.strip_prefix(&format!("| {name} | `")));

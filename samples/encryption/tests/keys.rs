@@ -1,4 +1,4 @@
-//! What the binaries make of keys and tokens as they come from files and variables.
+//! Runs the binaries with keys and tokens from files and variables.
 
 use anyhow::{Context, ensure};
 use axum::http::header::AUTHORIZATION;
@@ -21,7 +21,7 @@ const STARTER: &str = env!("CARGO_BIN_EXE_encryption-starter");
 const WORKER: &str = env!("CARGO_BIN_EXE_encryption-worker");
 const CODEC_SERVER: &str = env!("CARGO_BIN_EXE_encryption-codec-server");
 
-/// A binary with these variables and none of the caller's.
+/// Returns the command for a binary, with these variables and none of the caller's.
 fn binary(path: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(path);
     command
@@ -38,8 +38,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A mistake in the keys ends every program at once, with the variable's name, before it has
-/// connected to anything or listens anywhere.
+/// A mistake in the keys ends every program at once, before it connects or listens. The error names the variable.
 #[tokio::test]
 async fn keys_are_read_before_connecting() -> anyhow::Result<()> {
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -70,8 +69,7 @@ async fn keys_are_read_before_connecting() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a program until it ends or prints a line on stdout. Returns its exit code, and what it has printed
-/// on stderr.
+/// Runs a program until it ends or prints a line to stdout. Returns its exit code and its stderr.
 async fn said(mut command: Command) -> anyhow::Result<(Option<i32>, String)> {
     let mut program = command.spawn()?;
     let stdout = program.stdout.take().context("no stdout")?;
@@ -86,12 +84,12 @@ async fn said(mut command: Command) -> anyhow::Result<(Option<i32>, String)> {
     Ok((output.status.code(), stderr(&output)))
 }
 
-/// The published key encrypts for this machine alone. Worker and starter refuse it for a server at another
-/// address, before they connect. The codec server refuses it if clients or pages elsewhere use it. All
-/// accept it with `--insecure-development-key`, and a key of one's own without.
+/// The published key encrypts only on this machine. Worker and starter refuse it for a server at another address,
+/// before they connect. The codec server refuses it for clients or pages on other machines. All programs accept it
+/// with `--insecure-development-key`, and accept any other key without that flag.
 #[tokio::test]
 async fn the_published_key_stays_on_this_machine() -> anyhow::Result<()> {
-    // Leads to the test server, but by an address that is no loopback address.
+    // The test server, at an address that is not a loopback address.
     let port = address()?.rsplit(':').next().context("a port")?;
     let elsewhere = format!("0.0.0.0:{port}");
     let own_key = [
@@ -157,7 +155,7 @@ async fn the_published_key_stays_on_this_machine() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// White space and a byte-order mark around the codec server's token are no part of it.
+/// White space and a byte-order mark around the codec server's token are ignored.
 #[tokio::test]
 async fn the_token_is_trimmed() -> anyhow::Result<()> {
     for token in ["hush", "hush\n", "\u{feff}hush\r\n"] {
@@ -183,7 +181,7 @@ async fn the_token_is_trimmed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A token that no request could bring is refused, without a word of it.
+/// A token that no request could have is refused, and the error does not quote it.
 #[tokio::test]
 async fn refuses_a_token_of_two_lines() -> anyhow::Result<()> {
     let output = binary(CODEC_SERVER, &[("CODEC_SERVER_TOKEN", "hush\nhush")])
@@ -194,7 +192,7 @@ async fn refuses_a_token_of_two_lines() -> anyhow::Result<()> {
         (output.status.code(), &*stderr(&output)),
         (
             Some(1),
-            "Error: the token of CODEC_SERVER_TOKEN or --auth-token-file has a control character in it\n"
+            "Error: the token of CODEC_SERVER_TOKEN or --auth-token-file contains a control character\n"
         )
     );
     Ok(())

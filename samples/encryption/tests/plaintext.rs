@@ -1,5 +1,5 @@
-//! Everything that a user can put in, and where it shows: without encryption everywhere, with it
-//! nowhere. What is looked at is the history, the visibility record, and every byte on the wire.
+//! Puts a secret into every place that accepts data, and searches for it in histories, in visibility records and in
+//! every byte on the wire. Without encryption all secrets are found, with encryption none.
 
 #![allow(clippy::expect_used, reason = "a test may panic, its helpers too")]
 
@@ -50,7 +50,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Where a secret is put in, a name each.
+/// Names of the places that get a secret.
 const PLACES: [&str; 35] = [
     "start-input",
     "start-memo",
@@ -104,7 +104,7 @@ fn secrets_in(bytes: &[u8]) -> Vec<&'static str> {
     places
 }
 
-/// Activities that take secrets and give secrets.
+/// Activities with secrets in their input and output.
 pub struct Secretive;
 
 #[activities]
@@ -120,7 +120,7 @@ impl Secretive {
         }
     }
 
-    /// Succeeds at the second attempt.
+    /// Fails at the first attempt, and succeeds at the second.
     #[activity]
     pub async fn remote(ctx: ActivityContext, _secret: String) -> Result<String, ActivityError> {
         if ctx.info().attempt > 1 {
@@ -143,7 +143,7 @@ impl Secretive {
     }
 }
 
-/// A workflow that takes secrets and gives secrets.
+/// A workflow with a secret in every place.
 #[workflow]
 #[derive(Default)]
 pub struct Everything {
@@ -159,7 +159,7 @@ impl Everything {
     ) -> WorkflowResult<()> {
         let timeout = Duration::from_secs(5);
         if again {
-            // The failure of another, passed on.
+            // Passes on the failure of an activity.
             let options = ActivityOptions::start_to_close_timeout(timeout);
             return Ok(ctx.execute_activity(Secretive::fails, (), options).await?);
         }
@@ -178,7 +178,7 @@ impl Everything {
         let input = secret("local-input");
         ctx.execute_local_activity(Secretive::local, (false, input.clone()), options())
             .await?;
-        // Goes on after the failure.
+        // Continues after the failure.
         let _ = ctx
             .execute_local_activity(Secretive::local, (true, input), options())
             .await;
@@ -252,7 +252,7 @@ impl Everything {
     }
 }
 
-/// Its child.
+/// The child of [`Everything`].
 #[workflow]
 #[derive(Default)]
 pub struct Child;
@@ -273,12 +273,12 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// A connection that notes all that passes through it, either way.
+/// A proxy that records all bytes in both directions.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Wire {
-    /// Listens in front of the test server; returns where.
+    /// Listens in front of the test server, and returns the address.
     async fn tap(&self) -> anyhow::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let tapped = listener.local_addr()?.to_string();
@@ -328,7 +328,7 @@ fn development_codec() -> anyhow::Result<EncryptionCodec> {
     Ok(EncryptionCodec::new(keys))
 }
 
-/// A payload as a client of any language would put it into a header.
+/// Returns a payload that a client in any language could put into a header.
 fn json(place: &str) -> Payload {
     Payload {
         metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
@@ -343,7 +343,7 @@ fn header(place: &str) -> Header {
     }
 }
 
-/// A client without compression, so that the wire can be read, and if there is a codec, with that.
+/// Connects a client without compression, so that the bytes on the wire can be searched. Encrypts if there is a codec.
 async fn connect(address: &str, codec: Option<EncryptionCodec>) -> anyhow::Result<TestEnv> {
     let options = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?)
         .grpc_compression(GrpcCompression::None)
@@ -359,9 +359,9 @@ async fn connect(address: &str, codec: Option<EncryptionCodec>) -> anyhow::Resul
     })
 }
 
-/// Puts a secret in every place, checks that those for whom it is can read it, and returns what
-/// the server has of the workflow at the end: its histories, its record and its visibility record. A query
-/// that fails reaches the client with the text `query_failure`.
+/// Puts a secret into every place, checks that the receiver of each secret can read it, and returns everything that
+/// the server stores about the workflows: histories, records and visibility records. The failure of a query must reach
+/// the client as `query_failure`.
 async fn play(env: TestEnv, query_failure: &str) -> anyhow::Result<Vec<u8>> {
     let mut memo = MemoValues::new();
     memo.insert("memo", secret("start-memo"));
@@ -479,7 +479,7 @@ async fn start_unseen(
     Ok(starting.await?)
 }
 
-/// What the server has of a workflow: history, record, visibility record.
+/// Returns everything that the server stores about a workflow: history, record and visibility record.
 async fn record<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Vec<u8>> {
@@ -493,7 +493,7 @@ async fn record<W: HasWorkflowDefinition>(
             run_id: info.run_id.clone().unwrap_or_default(),
         }),
     };
-    // Not `handle.describe()`, which decrypts.
+    // `handle.describe()` would decrypt.
     let description = client.describe_workflow_execution(request.into_request());
     stored.extend(description.await?.get_ref().encode_to_vec());
     let request = ListWorkflowExecutionsRequest {
@@ -504,7 +504,7 @@ async fn record<W: HasWorkflowDefinition>(
     loop {
         let listed = client.list_workflow_executions(request.clone().into_request());
         let listed = listed.await?.into_inner();
-        // The visibility store is a little behind.
+        // The visibility store lags behind.
         if !listed.executions.is_empty() {
             stored.extend(listed.encode_to_vec());
             return Ok(stored);
@@ -535,7 +535,7 @@ fn change_note(update: &mut ScheduleUpdate) {
     update.set_note("changed");
 }
 
-/// What the server has of it. The schedule is deleted.
+/// Deletes the schedule, and returns everything that the server stored about it.
 async fn schedule_record(env: &TestEnv, handle: ScheduleHandle<Client>) -> anyhow::Result<Vec<u8>> {
     let request = DescribeScheduleRequest {
         namespace: "default".to_owned(),
@@ -547,10 +547,10 @@ async fn schedule_record(env: &TestEnv, handle: ScheduleHandle<Client>) -> anyho
     Ok(description.get_ref().encode_to_vec())
 }
 
-/// Plays with or without encryption: the secrets on the wire, and those that the server keeps.
+/// Runs `play` with or without encryption. Returns the secrets found on the wire, and those found on the server.
 async fn played(codec: Option<EncryptionCodec>) -> anyhow::Result<[Vec<&'static str>; 2]> {
     let wire = Wire::default();
-    // The SDK does not decrypt it.
+    // The SDK does not decrypt the failure of a query.
     let query_failure = match codec {
         Some(_) => "Encoded failure".to_owned(),
         None => secret("query-failure"),
@@ -565,7 +565,7 @@ async fn played(codec: Option<EncryptionCodec>) -> anyhow::Result<[Vec<&'static 
     Ok([secrets_in(&wire.bytes()), secrets_in(&stored)])
 }
 
-/// Encrypted, not one of the secrets can be read anywhere; and who should read them can.
+/// With encryption, no secret is readable on the wire or on the server, and the receivers can still read them.
 #[tokio::test]
 async fn nothing_is_readable() -> anyhow::Result<()> {
     let [sent, stored] = played(Some(development_codec()?)).await?;
@@ -573,9 +573,9 @@ async fn nothing_is_readable() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not encrypted, every one can be: what the test above looks for, it would find.
+/// Without encryption, every secret is found, so the test above searches in the right places.
 #[tokio::test]
-async fn everything_is_readable_without() -> anyhow::Result<()> {
+async fn everything_is_readable_without_encryption() -> anyhow::Result<()> {
     let [sent, stored] = played(None).await?;
     assert_eq!(sent, PLACES);
     let passing = [
@@ -592,8 +592,8 @@ async fn everything_is_readable_without() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The SDK with nothing but the codec leaves these open. Should this fail some day, the SDK has
-/// closed a gap, and `PlaintextGuard` and the README can do without it.
+/// With only the codec, the SDK sends these secrets in plain text. If this test fails, the SDK has closed a gap, and
+/// you can remove it from `PlaintextGuard` and the README.
 #[tokio::test]
 async fn the_codec_alone_leaves_gaps() -> anyhow::Result<()> {
     let mut env = TestEnv::new().await?;
@@ -617,7 +617,7 @@ async fn the_codec_alone_leaves_gaps() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What cannot be encrypted is refused, with what to do instead.
+/// `PlaintextGuard` refuses calls that it cannot encrypt, and says what to do instead.
 #[tokio::test]
 async fn the_guard_refuses() -> anyhow::Result<()> {
     let env = connect(address()?, Some(development_codec()?)).await?;
@@ -652,8 +652,8 @@ impl Panics {
     }
 }
 
-/// The text of a failed workflow task is the one gap that stays: it passes neither converter nor
-/// codec. The README says so.
+/// The text of a failed workflow task stays readable, because it passes through neither converter nor codec. The
+/// README says so.
 #[tokio::test]
 async fn panics_are_readable() -> anyhow::Result<()> {
     let env = connect(address()?, Some(development_codec()?)).await?;

@@ -1,4 +1,4 @@
-//! Recorded histories against today's code.
+//! Replays recorded histories with today's code.
 
 use encryption::{data_converter, workflows::Workflow};
 use payload_codec::{
@@ -19,11 +19,11 @@ fn new_key() -> anyhow::Result<KeyRing> {
     KeyRing::new("key-2", &[2; 32])
 }
 
-/// A change that breaks workflows already running breaks this test. One history is of the old key;
-/// of the other the input is too, and the result of the new one, by a worker with both.
+/// A change that would break running workflows fails this test. One history was recorded with the old key. In the
+/// other one, the input has the old key and the result has the new one, because the worker had both keys.
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
-    // `make replay`, where the worker has keys of its own.
+    // `make replay` of a worker with keys of its own.
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("REPLAY_FILE") && (set("TEMPORAL_ENCRYPTION_KEY_FILE") || set("TEMPORAL_ENCRYPTION_KEY"))
     {
@@ -33,7 +33,7 @@ async fn histories_replay() -> anyhow::Result<()> {
     replay(EncryptionCodec::new(keys)).await
 }
 
-/// Without the old key there is no replay, and the reason names it.
+/// A replay without the old key fails, and the error names the key.
 #[tokio::test]
 async fn replay_needs_the_old_key() -> anyhow::Result<()> {
     let replayed = replay(EncryptionCodec::new(new_key()?)).await;

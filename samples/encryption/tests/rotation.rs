@@ -1,4 +1,4 @@
-//! Dropping an old key: what still needs it, and how a schedule does without.
+//! Tests what still needs an old key, and that a schedule no longer needs it after `reencrypt_schedule`.
 
 use anyhow::{Context, ensure};
 use encryption::{
@@ -61,7 +61,7 @@ fn with_keys(env: &TestEnv, keys: KeyRing) -> TestEnv {
     }
 }
 
-/// The description as the server has it.
+/// Returns the description of the schedule as the server stores it.
 async fn describe(
     handle: &ScheduleHandle<Client>,
     client: &Client,
@@ -81,13 +81,13 @@ fn action(schedule: &mut Schedule) -> anyhow::Result<&mut NewWorkflowExecutionIn
         .as_mut()
         .and_then(|action| action.action.as_mut());
     let Some(Action::StartWorkflow(action)) = action else {
-        anyhow::bail!("it starts no workflow");
+        anyhow::bail!("it does not start a workflow");
     };
     Ok(action)
 }
 
-/// Creates a schedule under the old key that only acts when it is triggered. As other clients can, it gives
-/// a memo to the workflows, and if asked to, one to the schedule.
+/// Creates a schedule, encrypted with the old key, that starts a workflow only when it is triggered. Like other
+/// clients, it gives a memo to the workflows, and if `with_memo` is set, to the schedule too.
 async fn schedule(old: &TestEnv, with_memo: bool) -> anyhow::Result<ScheduleHandle<Client>> {
     let (client, id) = (&old.client, &*old.task_queue);
     let options = CreateScheduleOptions::builder()
@@ -100,7 +100,7 @@ async fn schedule(old: &TestEnv, with_memo: bool) -> anyhow::Result<ScheduleHand
         .spec(ScheduleSpec::from_interval(Duration::from_secs(86_400)))
         .paused(true)
         .build();
-    // As the SDK makes it, to be completed.
+    // The SDK creates the schedule without a memo, so create it again with one.
     let handle = client.create_schedule(id, options).await?;
     let mut schedule = describe(&handle, client)
         .await?
@@ -131,7 +131,7 @@ async fn trigger(
     client: &Client,
 ) -> anyhow::Result<WorkflowHandle<Client, Workflow>> {
     let known = handle.describe(Default::default()).await?.action_count();
-    // As the schedule's own policy, but it does not skip.
+    // Like the schedule's own policy, except that it does not skip the workflow.
     let policy = ScheduleOverlapPolicy::BufferOne;
     handle.trigger(policy, Default::default()).await?;
     loop {
@@ -158,7 +158,7 @@ async fn is_stuck(handle: &ScheduleHandle<Client>, client: &Client) -> anyhow::R
     Ok(())
 }
 
-/// Beside a worker, triggers a schedule, and asserts that its workflow completes.
+/// Runs a worker, triggers a schedule, and asserts that the workflow completes.
 async fn completes(handle: &ScheduleHandle<Client>, env: &TestEnv) -> anyhow::Result<()> {
     env.work(worker_options, async {
         let greeted = trigger(handle, &env.client).await?;
@@ -168,10 +168,10 @@ async fn completes(handle: &ScheduleHandle<Client>, env: &TestEnv) -> anyhow::Re
     .await
 }
 
-/// A schedule needs its old key for two things, and a worker without it cannot run the workflows that the
-/// schedule starts. Its arguments stay as they were encrypted, until they are encrypted anew; everything
-/// that is not encrypted is then as it was. And it passes the last result to the next workflow, so one
-/// must complete under the new key while the old one is there.
+/// A schedule needs its old key for two things, and without it a worker cannot run the schedule's workflows. First,
+/// its arguments stay encrypted with the old key until `reencrypt_schedule` changes them, which changes nothing
+/// else. Second, it passes the last result on to the next workflow, so one workflow must complete with the new key
+/// while the workers still have the old one.
 #[tokio::test]
 async fn a_schedule_outlives_its_key() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -185,7 +185,7 @@ async fn a_schedule_outlives_its_key() -> anyhow::Result<()> {
     let rotating = async {
         let before = describe(&handle, client).await?;
         is_stuck(&handle, client).await?;
-        // Other tests have schedules, too.
+        // Other tests have schedules too.
         let needed = keys_of_schedules(client).await?;
         ensure!(needed["test-key-id"] >= 2, "{needed:?}");
 
@@ -237,9 +237,8 @@ impl ThreeRuns {
     }
 }
 
-/// What the README says of a workflow that was started under the old key and goes on under the new one: a
-/// retry and a cron run copy the input, and continuing as new copies the memo, so runs that began after the rotation
-/// need the old key, too. They are counted.
+/// Runs that begin after the rotation can need the old key too, as OPERATIONS.md says: a retry and a cron run copy the
+/// input, and continue-as-new copies the memo. `keys_of_workflows` counts them.
 #[tokio::test]
 async fn runs_copy_old_payloads() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -272,14 +271,14 @@ async fn runs_copy_old_payloads() -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    // Without a run id, the handle leads to the run that has begun since.
+    // A handle without a run id is for the current run.
     let cron = old
         .client
         .get_workflow_handle::<ThreeRuns>(&cron.info().workflow_id);
     let Some(Attributes::WorkflowExecutionStartedEventAttributes(next)) =
         events(&cron).await?.remove(0).attributes
     else {
-        anyhow::bail!("it has not started");
+        anyhow::bail!("the first event is not a start");
     };
     ensure!(!next.continued_execution_run_id.is_empty());
     let input = next.input.unwrap_or_default();
@@ -292,12 +291,12 @@ async fn runs_copy_old_payloads() -> anyhow::Result<()> {
         let counted = env.client.count_workflows(query, Default::default());
         anyhow::Ok(counted.await?.count())
     };
-    // The visibility store is a little behind.
+    // The visibility store lags behind.
     while (count(&all).await?, count(&last).await?) != (3, 1) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Input and memo of the first run and of the second, whose last event has the memo again, and the memo
-    // of the third.
+    // Six payloads: input and memo of the first run; input and memo of the second run, and the memo again in its last
+    // event; and the memo of the third run.
     let counted = keys_of_workflows(&env.client, &all).await?;
     assert_eq!(counted["test-key-id"], 6, "{counted:?}");
     let counted = keys_of_workflows(&env.client, &last).await?;
@@ -305,9 +304,9 @@ async fn runs_copy_old_payloads() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command does what the functions do, with the keys of a key file.
+/// The commands of `encryption-keys` do the same as the functions, with the keys of a key file.
 #[tokio::test]
-async fn commands() -> anyhow::Result<()> {
+async fn the_keys_commands_count_and_reencrypt() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let old = with_keys(&env, old()?);
     let handle = schedule(&old, true).await?;
@@ -324,7 +323,7 @@ async fn commands() -> anyhow::Result<()> {
         Ok((output.status.success(), String::from_utf8(printed)?))
     };
     let body = async {
-        // Only its owner can read it.
+        // Only its owner can read this file, as a key file requires.
         let mut file = tempfile::NamedTempFile::new()?;
         let path = file.path().to_str().context("a path")?.to_owned();
         writeln!(file, "key-2 AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=")?;
@@ -338,15 +337,20 @@ async fn commands() -> anyhow::Result<()> {
             file,
             "test-key-id dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
         )?;
-        // No server can change the memo, so the argument is done, and the memo is left.
+        // The argument is encrypted with the new key. The memo is not, because no server can change it.
         let expected = format!(
             "Error: the memo of the schedule `{id}` still needs an old key, and the server cannot change \
              it: create the schedule again\n"
         );
         assert_eq!(run(&only_new).await?, (false, expected));
-        // A memo under a key that a client lacks is counted all the same.
+        // A payload is counted even if the client lacks its key. The list of schedules lags behind.
         let client = with_keys(&env, new()?).client;
-        ensure!(keys_of_schedules(&client).await?["test-key-id"] >= 1);
+        while !keys_of_schedules(&client)
+            .await?
+            .contains_key("test-key-id")
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         handle.delete(Default::default()).await?;
         schedule(&old, false).await?;
         let expected = format!("result: {{\"reencrypted\":2,\"schedule_id\":\"{id}\"}}\n");
@@ -362,9 +366,15 @@ async fn commands() -> anyhow::Result<()> {
         let expected = "Error: cannot read the schedule `no-such-schedule`: ";
         ensure!(!done && printed.starts_with(expected), "{printed}");
 
-        let (done, printed) = run(&["in-use", "--query", "WorkflowId = 'none'"]).await?;
-        ensure!(done && printed.contains("\"workflows\":{}"), "{printed}");
-        ensure!(printed.contains("\"key-2\":"), "{printed}");
+        let in_use = ["in-use", "--query", "WorkflowId = 'none'"];
+        loop {
+            let (done, printed) = run(&in_use).await?;
+            ensure!(done && printed.contains("\"workflows\":{}"), "{printed}");
+            // The list of schedules lags behind.
+            if printed.contains("\"key-2\":") {
+                break;
+            }
+        }
         Ok(())
     };
     let result = body.await;

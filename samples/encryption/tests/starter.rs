@@ -1,14 +1,14 @@
-//! The real starter, on a workflow whose id is made for mischief.
+//! Runs the starter with a workflow id that contains shell and terminal commands.
 
 use anyhow::{Context, ensure};
 use std::process::Stdio;
 use testing::{TEST_TIMEOUT, address, id_of};
 use tokio::{process::Command, time::timeout};
 
-/// The command that the starter suggests has the id as a single word of the shell, and no line that it
-/// prints has a control character.
+/// The command that the starter suggests contains the id as a single shell word, and no line that it prints
+/// contains a control character.
 #[tokio::test]
-async fn suggested_command() -> anyhow::Result<()> {
+async fn the_suggested_command_quotes_the_id() -> anyhow::Result<()> {
     let id = format!("{}; echo 'all' $HOME `id`\u{1b}[2J", id_of(50, "x"));
     let mut starter = Command::new(env!("CARGO_BIN_EXE_encryption-starter"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TEMPORAL_")) {
@@ -32,7 +32,7 @@ async fn suggested_command() -> anyhow::Result<()> {
         .context(stderr.clone())?
         .1;
 
-    // What the shell makes of it.
+    // The words that a shell reads.
     let words = Command::new("sh")
         .args(["-c", &format!("printf '%s\\n' {command}")])
         .output();

@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::{Context, bail, ensure};
 use encryption::{encrypted, worker_options, workflows::Workflow};
@@ -24,7 +24,7 @@ fn new_key() -> anyhow::Result<KeyRing> {
     KeyRing::new("key-2", &[2; 32])
 }
 
-/// The same queue, seen by a client with these keys.
+/// Returns the same test environment with a client that has these keys.
 fn with_keys(env: &TestEnv, keys: KeyRing) -> TestEnv {
     TestEnv {
         client: encrypted(env.client.clone(), EncryptionCodec::new(keys)),
@@ -36,7 +36,7 @@ async fn start(env: &TestEnv) -> anyhow::Result<WorkflowHandle<Client, Workflow>
     env.start_json("Workflow", &[json!("Ada")]).await
 }
 
-/// Another client's handle on a workflow.
+/// Returns another client's handle of a workflow.
 fn seen_by(
     env: &TestEnv,
     handle: &WorkflowHandle<Client, Workflow>,
@@ -44,7 +44,7 @@ fn seen_by(
     env.client.get_workflow_handle(&handle.info().workflow_id)
 }
 
-/// Input and result as the server stores them.
+/// Returns the input and the result as the server stores them.
 async fn stored<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<Vec<Payload>> {
@@ -60,7 +60,7 @@ async fn stored<W: HasWorkflowDefinition>(
         .collect())
 }
 
-/// The ids of the keys that input and result were encrypted with.
+/// Returns the ids of the keys that encrypted the input and the result.
 async fn keys(handle: &WorkflowHandle<Client, Workflow>) -> anyhow::Result<Vec<String>> {
     let key = |payload: Payload| {
         ensure!(
@@ -74,7 +74,7 @@ async fn keys(handle: &WorkflowHandle<Client, Workflow>) -> anyhow::Result<Vec<S
     stored(handle).await?.into_iter().map(key).collect()
 }
 
-/// The greeting; input and result are ciphertext on the server.
+/// The workflow returns the greeting, and the server stores input and result as ciphertext.
 #[tokio::test]
 async fn greets() -> anyhow::Result<()> {
     let env = with_keys(&TestEnv::new().await?, development_key()?);
@@ -87,9 +87,9 @@ async fn greets() -> anyhow::Result<()> {
     .await
 }
 
-/// A client that does not encrypt is understood, and answered in ciphertext.
+/// The worker accepts input in plain text, and encrypts the result.
 #[tokio::test]
-async fn understands_plain_input() -> anyhow::Result<()> {
+async fn accepts_plain_input() -> anyhow::Result<()> {
     let plain = TestEnv::new().await?;
     let env = with_keys(&plain, development_key()?);
     env.work(worker_options, async {
@@ -105,8 +105,8 @@ async fn understands_plain_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Input of the wrong type fails the workflow, as without encryption. The reason quotes it, so the
-/// reason is for the client alone.
+/// Input of the wrong type fails the workflow, as without encryption. Only the client can read the message, because
+/// it quotes the input.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     let env = with_keys(&TestEnv::new().await?, development_key()?);
@@ -130,9 +130,8 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Long names, encrypted alone and compressed too: up to the limit they are greeted. Longer ones fail
-/// the workflow, by the size that they have once they are decrypted and decompressed: a few kilobytes
-/// can become 30 MiB.
+/// The workflow accepts names up to the size limit, with and without compression, and fails with longer ones. The
+/// limit applies to the decrypted and decompressed name: a few kilobytes can become 30 MiB.
 #[tokio::test]
 async fn limits_long_names() -> anyhow::Result<()> {
     let nearly_2_mib = (2 << 20) - 200;
@@ -160,8 +159,8 @@ async fn limits_long_names() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Input under a key that the worker does not have. The history says which; the workflow neither
-/// fails nor is lost, for a worker with that key takes it up.
+/// If the worker lacks the key of the input, the history names the key, and the workflow does not fail. It continues
+/// when a worker has the key.
 #[tokio::test]
 async fn waits_for_the_key() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -170,7 +169,7 @@ async fn waits_for_the_key() -> anyhow::Result<()> {
         with_keys(&env, new_key()?),
     );
     let mut options = new.start_options();
-    // How long the server waits for a task that has failed twice: 10 s by default.
+    // The server waits this long for a task that has failed twice; the default is 10 s.
     options.task_timeout = Some(Duration::from_secs(1));
     let handle = new
         .client
@@ -198,7 +197,7 @@ async fn waits_for_the_key() -> anyhow::Result<()> {
     .await
 }
 
-/// A result under a key that the client does not have: an error at once, which names it.
+/// If the client lacks the key of the result, it gets an error at once that names the key.
 #[tokio::test]
 async fn the_client_names_the_key() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -221,7 +220,7 @@ async fn the_client_names_the_key() -> anyhow::Result<()> {
     .await
 }
 
-/// Rotation: what was begun under the old key ends under the new one, and both can be read.
+/// A workflow that was started with the old key ends with the new one, and programs with both keys can read both.
 #[tokio::test]
 async fn rotates() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -238,9 +237,9 @@ async fn rotates() -> anyhow::Result<()> {
         .await
 }
 
-/// It waits for nothing, so a cancellation comes too late, even before the first task.
+/// The workflow completes even if it is cancelled before its first task, because it never waits.
 #[tokio::test]
-async fn completes_though_cancelled() -> anyhow::Result<()> {
+async fn completes_although_cancelled() -> anyhow::Result<()> {
     let env = with_keys(&TestEnv::new().await?, development_key()?);
     let handle = start(&env).await?;
     handle.cancel(Default::default()).await?;

@@ -1,9 +1,9 @@
-//! What the codec costs: `cargo bench -p payload-codec --bench codec`.
+//! Measures the speed of the codec: `cargo bench -p payload-codec --bench codec`.
 //!
-//! To compare with the cipher alone, on the same machine, say
+//! To compare it with the cipher alone, on the same machine, run
 //! `openssl speed -elapsed -evp aes-256-gcm -bytes 1048576`.
 //!
-//! MB/s, the median of three runs, on an AMD EPYC with OpenSSL 3.0.22 and its AVX-512 code:
+//! In MB/s, and relative to openssl. Medians of three runs, on an AMD EPYC with OpenSSL 3.0.22 and its AVX-512 code:
 //!
 //! | bytes | openssl | encode | | decode | |
 //! |---|---|---|---|---|---|
@@ -14,9 +14,9 @@
 //! | 1 Mi | 4325 | 7248 | 1.68 | 7904 | 1.83 |
 //! | 4 Mi | 4488 | 7192 | 1.60 | 1728 | 0.39 |
 //!
-//! Below a kilobyte the nonce's system call and the metadata's allocations outweigh the cipher.
-//! Decoding 4 MiB waits for fresh memory: with `MALLOC_TRIM_THRESHOLD_=268435456` and
-//! `MALLOC_MMAP_THRESHOLD_=67108864` it does 7600 MB/s. A server refuses more than 2 MiB anyhow.
+//! Below a kilobyte, the system call for the nonce and the allocations for the metadata cost more than the cipher.
+//! Decoding 4 MiB waits for new memory: with `MALLOC_TRIM_THRESHOLD_=268435456` and
+//! `MALLOC_MMAP_THRESHOLD_=67108864` it does 7600 MB/s. A server refuses payloads of more than 2 MiB in any case.
 
 #![allow(clippy::expect_used, reason = "a benchmark may panic")]
 
@@ -46,8 +46,8 @@ fn codec(criterion: &mut Criterion) {
             bencher.iter(|| codec.encrypt(black_box(&plain)));
         });
         let encrypted = codec.encrypt(&plain).expect("it encrypts");
-        // Decrypting eats its input; the copy is made outside the measurement. Not many in advance
-        // where they are large: fresh memory would cost more than the cipher.
+        // Decrypting consumes its input, so the copy is made outside the measurement. Large copies are made one at a
+        // time, because new memory would cost more than the cipher.
         let batch = match size {
             0..100_000 => BatchSize::SmallInput,
             _ => BatchSize::PerIteration,

@@ -1,4 +1,4 @@
-//! Keys from a file or from the environment, or the published development key.
+//! Keys from a file or the environment, or the published development key.
 
 use super::EncryptionCodec;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -52,7 +52,7 @@ impl EncryptionArgs {
     /// # Errors
     /// If the keys cannot be read, or contradict each other. The error names the variable, or the
     /// file and the line, and quotes nothing of a key. Also if the published development key would
-    /// encrypt for `remote`, and nobody has accepted that. On this machine, it only logs a warning.
+    /// encrypt for `remote`, unless a flag accepts that. On this machine, it only logs a warning.
     pub fn codec(&self, remote: Option<&str>) -> anyhow::Result<EncryptionCodec> {
         let keys = self.keys(|name| std::env::var_os(name))?;
         self.check(&keys, remote)?;
@@ -69,7 +69,9 @@ impl EncryptionArgs {
                  set {FILE} or --key-file, or accept that key with --insecure-development-key"
             );
         }
-        tracing::warn!("the published development key encrypts, so nothing is secret; set {FILE}");
+        tracing::warn!(
+            "payloads are encrypted with the published development key, so nothing is secret; set {FILE}"
+        );
         Ok(())
     }
 
@@ -103,9 +105,13 @@ impl EncryptionArgs {
                 let key = decode(&key).context(KEY)?;
                 KeyRing::new(&id, &key).with_context(|| format!("{ID} and {KEY}"))
             }
-            (Some(_), ..) => bail!("{KEY} or {ID} is set beside a key file; unset it, or the file"),
+            (Some(_), ..) => {
+                bail!("{KEY} or {ID} is set in addition to a key file; use only one of them")
+            }
             (None, Some(_), None) => {
-                bail!("{KEY} is set without {ID}, which payloads are to name it by")
+                bail!(
+                    "{KEY} is set without {ID}; set both, because payloads name their key by its id"
+                )
             }
             (None, None, Some(_)) => {
                 bail!("{ID} is set without {KEY}; set both, or a file with {FILE}")
@@ -121,7 +127,7 @@ pub struct KeyRing {
     older: Vec<Key>,
 }
 
-// ring's key shows its algorithm as its `Debug`, nothing else.
+// The `Debug` of ring's key shows only its algorithm.
 #[derive(Debug)]
 struct Key {
     id: String,
@@ -190,7 +196,7 @@ impl Key {
         );
         let length = key.len();
         let unbound = UnboundKey::new(&AES_256_GCM, key)
-            .map_err(|_| anyhow!("a key has {length} bytes where AES-256 takes 32"))?;
+            .map_err(|_| anyhow!("a key has {length} bytes, but AES-256 needs 32"))?;
         Ok(Self {
             id: id.to_owned(),
             key: LessSafeKey::new(unbound),
@@ -206,7 +212,7 @@ fn read(file: &Path) -> anyhow::Result<KeyRing> {
     file.read_to_end(&mut bytes).context("cannot be read")?;
     let text =
         std::str::from_utf8(&bytes).map_err(|_| anyhow!("is not UTF-8; save it as UTF-8"))?;
-    // Each line, not the file alone: `cat` puts one file's byte-order mark in the middle of another.
+    // Trims each line, because `cat` puts one file's byte-order mark in the middle of another.
     let lines = text.lines().map(trimmed).enumerate();
     let mut ring: Option<KeyRing> = None;
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
@@ -227,14 +233,14 @@ fn read(file: &Path) -> anyhow::Result<KeyRing> {
     ring.context("holds no key")
 }
 
-/// Refuses a file that others may read. Checks the open file, because its name may lead to another one.
+/// Refuses a file that other users can read. Checks the open file, because the name may refer to another file by now.
 #[cfg(unix)]
 fn refuse_others(file: &File) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;
-    let mode = file.metadata().context("cannot be looked at")?.mode() & 0o777;
+    let mode = file.metadata().context("cannot be inspected")?.mode() & 0o777;
     ensure!(
         mode & 0o077 == 0,
-        "may be read by others (mode {mode:04o}); chmod 600 it"
+        "can be read by other users (mode {mode:04o}); run `chmod 600` on it"
     );
     Ok(())
 }
@@ -251,7 +257,7 @@ pub fn trimmed(text: &str) -> &str {
 }
 
 fn decode(key: &str) -> anyhow::Result<Vec<u8>> {
-    // Not base64's own error, which quotes a byte of the key.
+    // The error of base64 would quote a byte of the key.
     BASE64_STANDARD
         .decode(key)
         .map_err(|_| anyhow!("a key is not base64"))
@@ -279,7 +285,7 @@ mod tests {
         }
     }
 
-    /// A key file, gone with the test.
+    /// A key file that is deleted when it is dropped.
     struct KeyFile(PathBuf);
 
     impl KeyFile {
@@ -305,7 +311,7 @@ mod tests {
             keys(&args, &[])
         }
 
-        /// Why it is refused, less its name.
+        /// Returns the error about the file, without its name.
         fn error(&self) -> String {
             let error = format!("{:#}", self.ring().unwrap_err());
             let name = format!("the key file {}: ", self.0.display());
@@ -320,8 +326,7 @@ mod tests {
         }
     }
 
-    /// Without anything, and with variables that are empty, it is the published key; and that is
-    /// noticed under whatever id.
+    /// Without settings, or with empty variables, the published key is used. It is recognized under any id.
     #[test]
     fn defaults_to_the_published_key() -> anyhow::Result<()> {
         let ring = keys(
@@ -341,8 +346,8 @@ mod tests {
         Ok(())
     }
 
-    /// The published key, under whatever id, does not encrypt for another machine unless somebody
-    /// accepts that. It still decrypts, so that one can rotate away from it.
+    /// The published key, under any id, does not encrypt for another machine unless a flag accepts that. It
+    /// still decrypts, so that you can replace it with another key.
     #[test]
     fn refuses_the_published_key_elsewhere() -> anyhow::Result<()> {
         let (args, remote) = (EncryptionArgs::default(), Some("a.example:7233"));
@@ -368,8 +373,8 @@ mod tests {
         args.check(&rotated, remote)
     }
 
-    /// One key from the environment. White space and a byte-order mark around a value, which files
-    /// and mounted secrets bring along, change nothing.
+    /// A key comes from the environment. White space and a byte-order mark around a value, which files and
+    /// mounted secrets add, change nothing.
     #[test]
     fn reads_the_environment() -> anyhow::Result<()> {
         for (before, after) in [("", ""), ("", "\n"), ("\u{feff}", "\r\n"), (" \t", " \n\n")] {
@@ -389,14 +394,14 @@ mod tests {
         Ok(())
     }
 
-    /// Half a setting, two settings, no base64, another length, a blank value, an id with an
-    /// invisible character: an error that names the variables and quotes no key.
+    /// Bad settings lead to an error that names the variables and quotes no key: half a setting, two settings, a
+    /// key that is not base64 or has another length, a blank value, an id with an invisible character.
     #[test]
     fn refuses_the_environment() {
         let cases: [(&[(&str, &str)], &str); 11] = [
             (
                 &[(KEY, ZEROS)],
-                "TEMPORAL_ENCRYPTION_KEY is set without TEMPORAL_ENCRYPTION_KEY_ID, which payloads are to name it by",
+                "TEMPORAL_ENCRYPTION_KEY is set without TEMPORAL_ENCRYPTION_KEY_ID; set both, because payloads name their key by its id",
             ),
             (
                 &[(ID, "mine")],
@@ -404,7 +409,7 @@ mod tests {
             ),
             (
                 &[(KEY, ZEROS), (ID, "mine"), (FILE, "f")],
-                "TEMPORAL_ENCRYPTION_KEY or TEMPORAL_ENCRYPTION_KEY_ID is set beside a key file; unset it, or the file",
+                "TEMPORAL_ENCRYPTION_KEY or TEMPORAL_ENCRYPTION_KEY_ID is set in addition to a key file; use only one of them",
             ),
             (
                 &[(KEY, "hush!"), (ID, "mine")],
@@ -412,7 +417,7 @@ mod tests {
             ),
             (
                 &[(KEY, "aHVzaA=="), (ID, "mine")],
-                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: a key has 4 bytes where AES-256 takes 32",
+                "TEMPORAL_ENCRYPTION_KEY_ID and TEMPORAL_ENCRYPTION_KEY: a key has 4 bytes, but AES-256 needs 32",
             ),
             (
                 &[(KEY, ZEROS), (ID, "my key")],
@@ -444,7 +449,7 @@ mod tests {
         }
     }
 
-    /// Several keys, the first for writing.
+    /// A file can hold several keys, and the first one encrypts.
     #[test]
     fn reads_a_file() -> anyhow::Result<()> {
         let text = format!("# newest first\n\n  key-2\t {ZEROS}\r\nkey-1 {ZEROS}\n");
@@ -457,8 +462,8 @@ mod tests {
         Ok(())
     }
 
-    /// Byte-order marks belong to no id: neither the one that an editor puts first, nor those that
-    /// `cat` leaves in the middle, nor one before a comment.
+    /// Byte-order marks are not part of an id, whether an editor writes them at the start, `cat` leaves them in
+    /// the middle, or one is before a comment.
     #[test]
     fn ignores_byte_order_marks() -> anyhow::Result<()> {
         let key = format!("key-1 {ZEROS}");
@@ -476,7 +481,7 @@ mod tests {
         Ok(())
     }
 
-    /// UTF-16, as Windows editors write it: the error says what to do.
+    /// The error about UTF-16, which Windows editors write, says what to do.
     #[test]
     fn refuses_utf_16() -> anyhow::Result<()> {
         let file = KeyFile::new("", 0o600)?;
@@ -487,13 +492,14 @@ mod tests {
         Ok(())
     }
 
-    /// A file that others may read, or that is wrong: an error with file and line that quotes
-    /// nothing of it.
+    /// A file that other users can read, or that is wrong, leads to an error that names file and line and quotes
+    /// nothing of the file.
     #[test]
     fn refuses_a_file() -> anyhow::Result<()> {
         let line = format!("key-1 {ZEROS}\n");
         for (mode, shown) in [(0o640, "0640"), (0o604, "0604"), (0o644, "0644")] {
-            let expected = format!("may be read by others (mode {shown}); chmod 600 it");
+            let expected =
+                format!("can be read by other users (mode {shown}); run `chmod 600` on it");
             assert_eq!(KeyFile::new(&line, mode)?.error(), expected);
         }
         let cases = [
@@ -507,7 +513,7 @@ mod tests {
             ("key-1 hush!", "line 1: a key is not base64"),
             (
                 "\nkey-1 aHVzaA==",
-                "line 2: a key has 4 bytes where AES-256 takes 32",
+                "line 2: a key has 4 bytes, but AES-256 needs 32",
             ),
             (&format!("key 1 {ZEROS}"), "line 1: a key is not base64"),
             (
@@ -521,7 +527,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whoever prints a codec prints no key.
+    /// The `Debug` text of a codec contains no key.
     #[test]
     fn debug_shows_no_key() -> anyhow::Result<()> {
         let ring = KeyRing::new("id", PUBLISHED_DEVELOPMENT_KEY)?.with("id-2", &[0; 32])?;

@@ -55,7 +55,7 @@ pub enum CodecError {
         /// The ids of the keys that there are.
         held: String,
     },
-    /// The tag does not fit: another key goes by this id, or the data has been changed.
+    /// The tag does not match: another key has this id, or the data has been changed.
     #[error(
         "key `{id}` does not decrypt a payload: another key has that id, or the data was changed"
     )]
@@ -63,19 +63,19 @@ pub enum CodecError {
         /// The id of the key.
         id: String,
     },
-    /// Too short to hold nonce and tag.
+    /// The data is too short for nonce and tag.
     #[error("an encrypted payload has {0} bytes, fewer than nonce and tag")]
     Truncated(usize),
-    /// What was encrypted is not a payload, so another program wrote it.
-    #[error("what key `{id}` decrypts is not a payload")]
+    /// The decrypted data is not a payload, so another program wrote it.
+    #[error("key `{id}` decrypts data that is not a payload")]
     NotAPayload {
         /// The id of the key.
         id: String,
     },
-    /// What was compressed does not decompress, or to more than 32 MiB.
-    #[error("a compressed payload does not decompress, or to more than {} MiB", MAX_DECOMPRESSED >> 20)]
+    /// A compressed payload cannot be decompressed, or is larger than 32 MiB.
+    #[error("a compressed payload cannot be decompressed, or is larger than {} MiB", MAX_DECOMPRESSED >> 20)]
     Decompression,
-    /// Too large to encrypt, or to compress.
+    /// The payload is too large to encrypt or to compress.
     #[error("a payload is too large")]
     TooLarge,
     /// The operating system gives no random bytes.
@@ -132,7 +132,7 @@ impl EncryptionCodec {
     /// because not every client encrypts.
     ///
     /// # Errors
-    /// Whatever does not decrypt to exactly what was encrypted.
+    /// If the payload does not decrypt to exactly what was encrypted.
     pub fn decrypt(&self, payload: Payload) -> Result<Payload, CodecError> {
         if !has_encoding(&payload, ENCRYPTED) {
             return Ok(payload);
@@ -146,10 +146,10 @@ impl EncryptionCodec {
         decode(Bytes::from(decompressed)).ok_or(CodecError::Decompression)
     }
 
-    /// Encrypts a payload anew if it is encrypted, and not with the current key. Returns whether it was.
+    /// Encrypts a payload with the current key if it is encrypted with another one. Returns whether it was.
     ///
     /// # Errors
-    /// As [`EncryptionCodec::decrypt`] and [`EncryptionCodec::encrypt`]; the payload is then as it was.
+    /// The errors of [`EncryptionCodec::decrypt`] and [`EncryptionCodec::encrypt`]. The payload is then unchanged.
     pub fn rotate(&self, payload: &mut Payload) -> Result<bool, CodecError> {
         if key_id(payload).is_none_or(|id| id == self.keys.current_id()) {
             return Ok(false);
@@ -158,7 +158,7 @@ impl EncryptionCodec {
         Ok(true)
     }
 
-    /// Returns the compressed payload, or `None` if it is to stay as it is.
+    /// Returns the compressed payload, or `None` if it should not be compressed.
     fn compress(&self, payload: &Payload) -> Result<Option<Payload>, CodecError> {
         let length = payload.encoded_len();
         // A payload that looks like one of ours must be wrapped, or decrypting would unwrap it by mistake.
@@ -211,7 +211,7 @@ impl EncryptionCodec {
             Some((nonce, sealed)) if sealed.len() >= MAX_TAG_LEN => (*nonce, sealed),
             _ => return Err(CodecError::Truncated(length)),
         };
-        // In place. The tag is checked before any byte is used.
+        // Decrypts in place. The tag is checked before any byte is used.
         let length = key
             .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::empty(), sealed)
             .map_err(|_| CodecError::Refused { id: printable(id) })?
@@ -268,7 +268,7 @@ fn with_metadata<const N: usize>(metadata: [(&str, &str); N], data: Vec<u8>) -> 
     }
 }
 
-/// An id, safe to print. It came with a payload, so it may be any bytes, of any length.
+/// Returns an id that is safe to print. It comes from a payload, so it may be any bytes of any length.
 fn printable(id: &[u8]) -> String {
     let id = String::from_utf8_lossy(id);
     id.chars().take(64).flat_map(char::escape_debug).collect()

@@ -1,4 +1,4 @@
-//! The codec against its format, and against whoever means ill.
+//! Tests the codec with its documented format, with damaged data and with hostile data.
 
 use super::*;
 use proptest::{collection, prelude::*};
@@ -16,7 +16,7 @@ fn json(data: &str) -> Payload {
     with_metadata([(ENCODING, "json/plain")], data.as_bytes().to_vec())
 }
 
-/// Any payload, now and then one that looks encrypted or compressed already.
+/// Generates payloads, some of which look as if they were encrypted or compressed.
 fn payloads() -> impl Strategy<Value = Payload> {
     let encoding = prop_oneof![
         Just(ENCRYPTED),
@@ -41,10 +41,10 @@ fn payloads() -> impl Strategy<Value = Payload> {
 }
 
 proptest! {
-    /// What comes out is what went in, all of it, compressed or not; and what lies between has the
-    /// documented form.
+    /// Decrypting an encrypted payload returns the original, with and without compression, and the encrypted
+    /// payload has the documented form.
     #[test]
-    fn comes_back(payload in payloads(), from in prop_oneof![Just(None), (0_usize..3000).prop_map(Some)]) {
+    fn decrypts_what_it_encrypts(payload in payloads(), from in prop_oneof![Just(None), (0_usize..3000).prop_map(Some)]) {
         let encrypted = codec().compress_from(from).encrypt(&payload)?;
         let metadata = [(ENCODING, ENCRYPTED), (KEY_ID, DEVELOPMENT_KEY_ID)];
         prop_assert_eq!(&encrypted.metadata, &with_metadata(metadata, vec![]).metadata);
@@ -54,9 +54,9 @@ proptest! {
         prop_assert_eq!(codec().decrypt(encrypted)?, payload);
     }
 
-    /// One bit changed, anywhere.
+    /// A payload with one changed bit is refused.
     #[test]
-    fn refuses_what_was_changed(payload in payloads(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+    fn refuses_a_changed_bit(payload in payloads(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
         let mut encrypted = codec().encrypt(&payload)?;
         let at = at.index(encrypted.data.len());
         encrypted.data[at] ^= 1 << bit;
@@ -64,9 +64,9 @@ proptest! {
         prop_assert_eq!(codec().decrypt(encrypted), Err(refused));
     }
 
-    /// Cut off anywhere.
+    /// A payload that is cut off anywhere is refused.
     #[test]
-    fn refuses_what_was_cut(payload in payloads(), at in any::<prop::sample::Index>()) {
+    fn refuses_a_truncated_payload(payload in payloads(), at in any::<prop::sample::Index>()) {
         let mut encrypted = codec().encrypt(&payload)?;
         let at = at.index(encrypted.data.len());
         encrypted.data.truncate(at);
@@ -78,7 +78,7 @@ proptest! {
         prop_assert_eq!(error, expected);
     }
 
-    /// Another key of the same id.
+    /// A payload that was encrypted with another key of the same id is refused.
     #[test]
     fn refuses_another_key(payload in payloads(), key in any::<[u8; 32]>()) {
         let other = EncryptionCodec::new(KeyRing::new(DEVELOPMENT_KEY_ID, &key).unwrap());
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(codec().decrypt(other.encrypt(&payload)?), Err(refused));
     }
 
-    /// Bytes that were never encrypted, under any id.
+    /// Bytes that were never encrypted are refused, under any key id.
     #[test]
     fn refuses_random_bytes(data in collection::vec(any::<u8>(), 0..200), id in collection::vec(any::<u8>(), 0..200)) {
         let mut payload = with_metadata([(ENCODING, ENCRYPTED), (KEY_ID, DEVELOPMENT_KEY_ID)], data);
@@ -95,15 +95,15 @@ proptest! {
         prop_assert!(codec().decrypt(payload).is_err());
     }
 
-    /// Bytes that somebody with the key encrypted, but that are no payload, or no zstd.
+    /// Encrypted data that claims to be compressed, but is not zstd, is refused.
     #[test]
-    fn survives_a_bad_writer(inside in collection::vec(any::<u8>(), 1..200)) {
+    fn refuses_bad_compressed_data(inside in collection::vec(any::<u8>(), 1..200)) {
         let compressed = codec().seal(&with_metadata([(ENCODING, COMPRESSED)], inside))?;
         prop_assert_eq!(codec().decrypt(compressed), Err(CodecError::Decompression));
     }
 }
 
-/// Made by the `cryptography` package of Python, with a nonce of 0 to 11.
+/// Decrypts a payload that Python's `cryptography` package encrypted, with the nonce 0 to 11.
 #[test]
 fn reads_what_python_writes() -> anyhow::Result<()> {
     let hex = "000102030405060708090a0bf92b89da276861d2657395a2a3f7f7d1\
@@ -118,9 +118,9 @@ fn reads_what_python_writes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same twice is not the same: each has a nonce of its own.
+/// Encrypting the same payload twice gives different ciphertexts, because each has a nonce of its own.
 #[test]
-fn never_repeats() -> anyhow::Result<()> {
+fn each_payload_has_its_own_nonce() -> anyhow::Result<()> {
     let codec = codec();
     let (first, second) = (codec.encrypt(&json("1"))?, codec.encrypt(&json("1"))?);
     assert_ne!(first.data[..12], second.data[..12]);
@@ -128,7 +128,8 @@ fn never_repeats() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A new key writes; the old one still reads. Without it the error names it and what there is.
+/// The new key encrypts, and the old one still decrypts. Without the old key, the error names it and the keys that
+/// there are.
 #[test]
 fn rotates() -> anyhow::Result<()> {
     let old = codec().encrypt(&json("1"))?;
@@ -141,7 +142,7 @@ fn rotates() -> anyhow::Result<()> {
     assert_eq!(new.metadata[KEY_ID], b"key-2");
     assert_eq!(rotated.decrypt(new)?, json("2"));
 
-    // Encrypted anew, what was old is as good as new; what is new or plain stays as it is.
+    // `rotate` encrypts old payloads with the new key, and leaves new and plain ones unchanged.
     let mut payload = old.clone();
     assert_eq!(key_id(&payload).as_deref(), Some(DEVELOPMENT_KEY_ID));
     assert!(rotated.rotate(&mut payload)?);
@@ -160,7 +161,7 @@ fn rotates() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An id is what a stranger sent: a megabyte of line ends does not come back in the error.
+/// An id can come from anyone, so the error shortens and escapes it, even a megabyte of line ends.
 #[test]
 fn shortens_ids() {
     let mut payload = with_metadata([(ENCODING, ENCRYPTED)], vec![]);
@@ -169,9 +170,9 @@ fn shortens_ids() {
     assert!(error.len() < 250 && !error.contains('\n'), "{error}");
 }
 
-/// Without encryption, or with that of others, a payload passes as it is; without an id it does not.
+/// A payload with another encoding passes unchanged. An encrypted payload without a key id is refused.
 #[test]
-fn passes_others() -> anyhow::Result<()> {
+fn passes_other_encodings() -> anyhow::Result<()> {
     for encoding in [
         "json/plain",
         "binary/plain",
@@ -188,10 +189,9 @@ fn passes_others() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compresses what is large enough and gets smaller, and nothing else: from exactly as many bytes as were
-/// asked for, counted with the metadata.
+/// Compresses a payload only if it has at least the given number of bytes, metadata included, and becomes smaller.
 #[test]
-fn compresses_by_size() -> anyhow::Result<()> {
+fn compresses_from_the_given_size() -> anyhow::Result<()> {
     let payload = json(&"x".repeat(1000));
     let length = payload.encoded_len();
     for (from, compressed) in [(length - 1, true), (length, true), (length + 1, false)] {
@@ -221,9 +221,10 @@ fn compresses_by_size() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A few kilobytes that decompress to 33 MiB are refused, and so is writing what could not be read.
+/// A few kilobytes that decompress to 33 MiB are refused. A payload of that size is encrypted without compression, so
+/// that it can be decrypted.
 #[test]
-fn refuses_bombs() -> anyhow::Result<()> {
+fn refuses_decompression_bombs() -> anyhow::Result<()> {
     let huge = Payload {
         data: vec![0; 33 << 20],
         ..json("")
@@ -239,7 +240,7 @@ fn refuses_bombs() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What compression saves: `cargo test -p shared --features codec sizes -- --ignored --nocapture`.
+/// Prints how much compression saves: `cargo test -p payload-codec --lib sizes -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn sizes() -> anyhow::Result<()> {

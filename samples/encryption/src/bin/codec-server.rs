@@ -1,4 +1,4 @@
-//! Runs the codec server, which decrypts what the Web UI and the Temporal CLI show.
+//! Runs the codec server, which decrypts for the Web UI and the Temporal CLI.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use axum::http::HeaderValue;
@@ -19,11 +19,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Encrypts and decrypts payloads for the Web UI and the Temporal CLI, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
-    /// Address to listen at; port 0 means any free one. Beyond this machine a token is required
+    /// Address to listen at; port 0 means any free port. An address beyond this machine requires a token
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
 
-    /// Origin whose pages may read responses, in place of the default ones; may be repeated
+    /// Origin whose pages may read responses, instead of the default ones; may be repeated
     #[arg(
         long,
         value_name = "ORIGIN",
@@ -65,7 +65,7 @@ async fn main() -> MainResult {
     let token = token(args.auth_token_file, std::env::var_os(TOKEN))?;
     if token.is_none() && !args.listen.ip().is_loopback() {
         Err(anyhow!(
-            "at {} (--listen) all the network could decrypt; set {TOKEN}, or --auth-token-file",
+            "at {} (--listen), everyone on the network could decrypt; set {TOKEN} or --auth-token-file",
             args.listen
         ))?;
     }
@@ -96,7 +96,9 @@ async fn main() -> MainResult {
     drop(stop);
     match timeout(GRACE, serving).await {
         Ok(ended) => Ok(ended??),
-        Err(_) => Err(anyhow!("a request took longer than {GRACE:?} and was cut"))?,
+        Err(_) => Err(anyhow!(
+            "a request took longer than {GRACE:?} and was aborted"
+        ))?,
     }
 }
 
@@ -105,12 +107,12 @@ async fn main() -> MainResult {
 fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     let origin = Url::parse(text).ok().map(|url| url.origin());
     let origin = origin.filter(|origin| origin.is_tuple());
-    let origin = origin.context("an origin is like https://ui.example.com")?;
+    let origin = origin.context("the format of an origin is https://ui.example.com")?;
     Ok(origin.ascii_serialization().parse()?)
 }
 
-/// What shows that somebody beyond this machine uses the codec server: the address that it listens at, or
-/// a page's origin.
+/// Returns the address or the origin that shows that clients beyond this machine use the codec server, or
+/// `None` if only this machine does.
 fn remote(listen: SocketAddr, origins: &[HeaderValue]) -> Option<String> {
     if !listen.ip().is_loopback() {
         return Some(format!("a client of {listen} (--listen)"));
@@ -126,7 +128,9 @@ fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Op
     let variable = variable.filter(|value| !value.is_empty());
     let text = match (file, variable) {
         (None, None) => return Ok(None),
-        (Some(_), Some(_)) => bail!("{TOKEN} is set beside --auth-token-file; unset one"),
+        (Some(_), Some(_)) => {
+            bail!("both {TOKEN} and --auth-token-file are set; use only one of them")
+        }
         (None, Some(value)) => value
             .into_string()
             .map_err(|_| anyhow!("{TOKEN} is not UTF-8"))?,
@@ -142,7 +146,7 @@ fn token(file: Option<PathBuf>, variable: Option<OsString>) -> anyhow::Result<Op
     // No request can have such a token, which may come from a file with two lines.
     ensure!(
         HeaderValue::from_str(token).is_ok(),
-        "the token of {TOKEN} or --auth-token-file has a control character in it"
+        "the token of {TOKEN} or --auth-token-file contains a control character"
     );
     Ok(Some(token.to_owned()))
 }

@@ -18,7 +18,7 @@ struct Args {
 enum Command {
     /// Count the encrypted payloads of workflows and schedules by their keys
     InUse {
-        /// Only in these workflows; a list filter, as for `temporal workflow list --query`
+        /// List filter for the workflows, as for `temporal workflow list --query` [default: all]
         #[arg(long, value_name = "FILTER", default_value = "")]
         query: String,
 

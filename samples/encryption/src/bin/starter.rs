@@ -1,4 +1,4 @@
-//! Starts the workflow, shows what the server stores of it, and prints the result.
+//! Starts the workflow, shows how the server stores its input and result, and prints the result.
 
 use anyhow::bail;
 use clap::Parser;
@@ -30,7 +30,7 @@ struct Args {
     #[arg(long, default_value = "Temporal")]
     name: String,
 
-    /// Read the workflow with this id, and start none
+    /// Read the workflow with this id, and do not start one
     #[arg(long, value_name = "ID", conflicts_with_all = ["name", "workflow_id"])]
     read: Option<String>,
 
@@ -65,19 +65,17 @@ async fn main() -> MainResult {
     print_started(&handle, task_queue);
     let id = shell_word(&handle.info().workflow_id);
     eprintln!(
-        "plain    with `make codec-server`: temporal workflow show --workflow-id {id} --codec-endpoint {CODEC_SERVER}"
+        "decrypt  run `make codec-server`, then: temporal workflow show --workflow-id {id} --codec-endpoint {CODEC_SERVER}"
     );
-    eprintln!(
-        "plain    or on the history page, with {CODEC_SERVER} in the dialog behind the glasses"
-    );
+    eprintln!("decrypt  or click the glasses on the history page, and enter {CODEC_SERVER}");
     print_stored(&handle, &codec).await?;
     let result = handle.get_result(Default::default()).await?;
     Ok(print_result(&result)?)
 }
 
-/// Prints what the server stores, until the workflow ends.
+/// Prints how the server stores the workflow's input and result, until the workflow ends.
 ///
-/// It does not wait for a worker that cannot decrypt, because the server retries that task forever.
+/// Returns an error if a worker cannot decrypt, because the server retries that workflow task forever.
 async fn print_stored<W: HasWorkflowDefinition>(
     handle: &WorkflowHandle<Client, W>,
     codec: &EncryptionCodec,
@@ -98,7 +96,9 @@ async fn print_stored<W: HasWorkflowDefinition>(
                 if is_running(handle).await? =>
             {
                 let reason = failed.failure.unwrap_or_default().message;
-                bail!("the worker cannot go on, and tries again until it can: {reason}");
+                bail!(
+                    "the workflow task failed, and the server retries it until a worker succeeds: {reason}"
+                );
             }
             _ => {}
         }

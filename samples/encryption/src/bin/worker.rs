@@ -1,4 +1,6 @@
-//! Polls the task queue and runs the workflow. Of the server and the worker, only the worker has the key.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+//!
+//! The worker has the key, and the server does not.
 
 use clap::Parser;
 use encryption::{TASK_QUEUE, encrypted, worker_options};
@@ -6,7 +8,7 @@ use payload_codec::EncryptionArgs;
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
 use temporalio_sdk::Worker;
 
-/// Polls a task queue and runs the workflow of this sample, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
