@@ -1,4 +1,4 @@
-//! The activity that does nothing, so that what is measured is what surrounds it.
+//! An activity that does no work, so that a load measures only Temporal itself.
 
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -8,7 +8,7 @@ pub struct ThroughputActivities;
 
 #[activities]
 impl ThroughputActivities {
-    /// Returns what it is given.
+    /// Returns its input.
     #[activity(name = "echo")]
     pub async fn echo(_ctx: ActivityContext, payload: String) -> Result<String, ActivityError> {
         Ok(payload)

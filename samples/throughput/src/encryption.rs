@@ -1,4 +1,4 @@
-//! Encryption, which worker and starter may both be told to do: what the codec costs.
+//! Encryption, which you can switch on for both worker and starter to measure its cost.
 
 use payload_codec::EncryptionArgs;
 use shared::{AbsentAsNull, FilledFailures};
@@ -6,14 +6,14 @@ use temporalio_common::data_converters::{
     DataConverter, DefaultFailureConverter, PayloadConverter,
 };
 
-/// Whether payloads are encrypted, and by which keys.
+/// Whether to encrypt payloads, and with which keys.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Encryption {
-    /// Encrypt all payloads; worker and starter both, or neither
+    /// Encrypt all payloads; set it for both worker and starter
     #[arg(long)]
     pub encrypt: bool,
 
-    /// The keys.
+    /// Keys and other settings of the codec.
     #[command(flatten)]
     pub args: EncryptionArgs,
 }
@@ -23,7 +23,7 @@ impl Encryption {
     /// unless it is on this machine.
     ///
     /// # Errors
-    /// As [`EncryptionArgs::codec`].
+    /// The errors of [`EncryptionArgs::codec`].
     pub fn data_converter(&self, remote: Option<&str>) -> anyhow::Result<DataConverter> {
         if !self.encrypt {
             return Ok(shared::data_converter());

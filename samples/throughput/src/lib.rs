@@ -14,10 +14,10 @@ use workflows::{EchoWorkflow, ThroughputWorkflow};
 /// The queue on which the server hands out this sample's tasks.
 pub const TASK_QUEUE: &str = "throughput-task-queue";
 
-/// What the worker runs, for the worker binary and the tests alike.
+/// Returns the options of the worker, which the worker binary and the tests share.
 ///
 /// # Errors
-/// If two workflows had the same type.
+/// If two workflows have the same type.
 pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     Ok(WorkerOptions::new(task_queue)
         .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)

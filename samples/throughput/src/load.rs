@@ -1,4 +1,4 @@
-//! Starts many workflows, waits for their results, and records how long each took.
+//! Starts many workflows, waits for their results, and records their latencies.
 
 use crate::workflows::{Plan, Shape, ThroughputWorkflow};
 use anyhow::{Context, ensure};
@@ -10,44 +10,44 @@ use temporalio_client::{Client, WorkflowHandle, WorkflowStartOptions};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-/// A limit for workflows that a stopped load leaves behind. They have nothing to clean up; Temporal recommends
-/// against workflow timeouts for workflows that do.
+/// Limit for workflows that a stopped load leaves behind. These workflows have nothing to clean up. For workflows that
+/// do, Temporal recommends against such a timeout.
 const EXECUTION_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// When the next workflow is started.
+/// When to start the next workflow.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// When one of so many has ended: closed loop.
+    /// Closed loop: when fewer than this number of workflows are running.
     Concurrency(usize),
-    /// So many a second, whatever becomes of those before: open loop.
+    /// Open loop: this many per second, even if earlier workflows are still running.
     Rate(f64),
 }
 
-/// Many workflows of one plan.
+/// Many workflows with the same plan.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// How many.
+    /// Number of workflows.
     pub workflows: u32,
-    /// How fast.
+    /// When to start each of them.
     pub pace: Pace,
-    /// What each does.
+    /// Input of each workflow.
     pub plan: Plan,
 }
 
-/// How it went.
+/// The measured speed.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Outcome {
-    /// Results, each of them right.
+    /// Number of workflows, all of which returned the right result.
     pub workflows: u32,
-    /// From the first start to the last result.
+    /// Seconds from the first start to the last result.
     pub seconds: f64,
-    /// The one by the other.
+    /// Workflows divided by seconds.
     pub workflows_per_second: f64,
-    /// From a workflow's start to its result.
+    /// Milliseconds from the start of a workflow to its result.
     pub latency_ms: Latency,
 }
 
-/// Milliseconds.
+/// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Latency {
@@ -57,8 +57,8 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// A payload of so many bytes: random, for one that repeats itself would be compressed to nothing,
-/// by whoever compresses, and look cheaper than real data.
+/// Returns a random payload of this size. Repetitive data would be compressed to almost nothing, and look cheaper than
+/// real data.
 pub fn payload(bytes: usize) -> String {
     let mut payload = String::new();
     while payload.len() < bytes {
@@ -68,16 +68,16 @@ pub fn payload(bytes: usize) -> String {
     payload
 }
 
-/// To three digits after the point: no clock here is better than that.
+/// Rounds to three decimal places, because no clock in this sample is more precise.
 pub fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
 impl Load {
-    /// Starts one workflow; of the shape `signal`, it waits from then on.
+    /// Starts one workflow. With the shape `signal`, it then waits for [`Load::finish`] to send the signals.
     ///
     /// # Errors
-    /// If the server refuses.
+    /// If the server refuses the start.
     pub async fn start(
         &self,
         client: &Client,
@@ -94,10 +94,10 @@ impl Load {
         Ok(client.get_workflow_handle(id))
     }
 
-    /// Sends the workflow its signals, if it is one that waits for them, and waits for its result.
+    /// Sends the signals if the shape is `signal`, and waits for the result.
     ///
     /// # Errors
-    /// If it fails, or returns something else than it should.
+    /// If the workflow fails, or returns a wrong number of steps.
     pub async fn finish(
         &self,
         handle: WorkflowHandle<Client, ThroughputWorkflow>,
@@ -124,11 +124,11 @@ impl Load {
         Ok(())
     }
 
-    /// Runs them all, the first as `id`, the others as `<id>-1` and so on; `ended` is called after
-    /// each.
+    /// Runs all workflows. The first one has the id `id`, and the others have `<id>-1`, `<id>-2` and so on. Calls
+    /// `ended` after each of them.
     ///
     /// # Errors
-    /// The first failure of a workflow. Those that are open are left to end by themselves.
+    /// The first failure of a workflow. Workflows that are still running end by themselves.
     pub async fn run(
         &self,
         client: &Client,
@@ -144,8 +144,8 @@ impl Load {
         let one = async |number: u32| -> anyhow::Result<Duration> {
             let due = match self.pace {
                 Pace::Concurrency(_) => Instant::now(),
-                // From when it was due, not from when it was started: a starter that falls behind
-                // would leave out the very waits that it should measure ("coordinated omission").
+                // The latency begins when the workflow was due. If the starter fell behind and the latency began at
+                // the start, it would leave out the waits that it should measure ("coordinated omission").
                 Pace::Rate(rate) => began + Duration::from_secs_f64(f64::from(number) / rate),
             };
             sleep_until(due).await;

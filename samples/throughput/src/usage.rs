@@ -1,5 +1,5 @@
-//! What the worker's process costs: CPU time and memory, as the operating system counts them,
-//! whatever language the worker is written in.
+//! Measures the CPU time and memory of worker processes with the operating system, in whatever language the workers
+//! are written.
 
 use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -9,38 +9,38 @@ use temporalio_common::protos::temporal::api::{
     workflowservice::v1::DescribeTaskQueueRequest,
 };
 
-/// How often the memory is looked at.
+/// Time between two readings of the memory.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// Looks at processes of this machine.
+/// Measures processes on this machine.
 pub struct Meter {
     system: System,
     processes: Vec<Pid>,
 }
 
-/// What they have used.
+/// CPU time and memory of the measured processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// CPU time, of all cores together.
+    /// CPU time on all cores together.
     pub cpu: Duration,
     /// Resident memory, in bytes.
     pub resident: u64,
 }
 
 impl Usage {
-    /// CPU time for each of so many workflows, in milliseconds.
+    /// Returns the CPU time per workflow, in milliseconds.
     pub fn cpu_ms(&self, workflows: u32) -> f64 {
         self.cpu.as_secs_f64() * 1000.0 / f64::from(workflows)
     }
 
-    /// Resident memory, in MiB.
+    /// Returns the resident memory in MiB.
     pub fn mib(&self) -> f64 {
         self.resident as f64 / f64::from(1 << 20)
     }
 }
 
 impl Meter {
-    /// Of the process `pid`.
+    /// Returns a meter of the process `pid`.
     pub fn new(pid: u32) -> Self {
         Self {
             system: System::new(),
@@ -48,14 +48,14 @@ impl Meter {
         }
     }
 
-    /// Of all workers that poll `task_queue` from this machine; `None` if there are none.
+    /// Returns a meter of all workers on this machine that poll `task_queue`, or `None` if there are none.
     ///
     /// The server lists the pollers by their identities. By default, the identity of a worker begins
     /// with `<pid>@<host>` in every SDK.
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn of_pollers(client: &Client, task_queue: &str) -> anyhow::Result<Option<Self>> {
+    pub async fn for_task_queue(client: &Client, task_queue: &str) -> anyhow::Result<Option<Self>> {
         let request = DescribeTaskQueueRequest {
             namespace: client.namespace(),
             task_queue: Some(TaskQueue {
@@ -79,14 +79,14 @@ impl Meter {
                 meter.processes.push(Pid::from_u32(pid));
             }
         }
-        // The server lists for minutes who polls no more.
+        // For some minutes, the server also lists workers that have ended.
         meter.refresh();
         let Self { system, processes } = &mut meter;
         processes.retain(|pid| system.process(*pid).is_some());
         Ok((!meter.processes.is_empty()).then_some(meter))
     }
 
-    /// What they have used since they were started, and the memory that they have now.
+    /// Returns the CPU time since the processes started, and their current memory.
     pub fn read(&mut self) -> Usage {
         self.refresh();
         let processes = self.processes.iter();
@@ -97,8 +97,8 @@ impl Meter {
         })
     }
 
-    /// What they use while `work` goes on, and the most memory that they have.
-    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> (T, Usage) {
+    /// Returns the result of `work`, the CPU time that the processes used during it, and their peak memory.
+    pub async fn measure<T>(&mut self, work: impl Future<Output = T>) -> (T, Usage) {
         let before = self.read();
         let mut peak = before.resident;
         let mut work = std::pin::pin!(work);
@@ -132,7 +132,7 @@ impl Meter {
     }
 }
 
-/// Returns the process id and the host from a worker's default identity, or `None` from any other.
+/// Returns the process id and the host from a worker's default identity, or `None` for any other identity.
 pub fn process(identity: &str) -> Option<(u32, &str)> {
     // In Go, an `@` and sometimes the task queue follow the host.
     let mut parts = identity.split('@');

@@ -1,4 +1,4 @@
-//! The workflow, in the five shapes that most workflows are made of, and its child.
+//! The workflow, in the five shapes that most workflows consist of, and its child.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -6,27 +6,28 @@
 
 use crate::activities::ThroughputActivities;
 use serde::{Deserialize, Serialize};
-use shared::{Input, OrCancelled, child_id};
+use shared::{Input, OrCancelled, child_id, child_result};
 use std::time::Duration;
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityOptions, ApplicationFailure, ChildWorkflowOptions, LocalActivityOptions,
-    SyncWorkflowContext, WorkflowContext, WorkflowResult, workflows::join_all,
+    SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowResult,
+    WorkflowTermination, workflows::join_all,
 };
 
-/// How long an activity may take before it is tried again: longer than an overloaded worker needs,
-/// for a second attempt would be load that nobody asked for.
+/// Limit for one attempt of an activity. It is longer than an overloaded worker needs, because a second attempt would
+/// be additional load.
 const START_TO_CLOSE: Duration = Duration::from_secs(30);
 
-/// The most activities that a workflow may have pending, by the server's default.
+/// Default limit of the server for the pending activities of a workflow.
 const MAX_PENDING: u32 = 2000;
 
-/// The most payload for activities that run all at once: the 4 MiB that the server writes at a time,
-/// less a MiB for everything else that it writes about them.
+/// Limit for the payloads of activities that run all at once. The server writes at most 4 MiB at a time, and needs one
+/// MiB of it for everything else that it writes about them.
 const MAX_AT_ONCE: u64 = 3 << 20;
 
-/// What the steps of a workflow are.
+/// The kind of steps that a workflow takes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
@@ -46,20 +47,20 @@ pub enum Shape {
 /// The input of [`ThroughputWorkflow`]: `{"shape":"sequence","activities":1,"payload":"…"}`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Plan {
-    /// What the steps are.
+    /// Kind of steps.
     pub shape: Shape,
-    /// How many there are.
+    /// Number of steps.
     pub activities: u32,
-    /// What each of them is given.
+    /// Input of each step.
     pub payload: String,
 }
 
 impl Plan {
-    /// Checks that activities that run all at once fit into one workflow task. Otherwise, the server
-    /// fails the task again and again, or terminates the workflow.
+    /// Checks that activities that run all at once fit into one workflow task. Otherwise the server would
+    /// fail the task again and again, or terminate the workflow.
     ///
     /// # Errors
-    /// If they do not. The message names the number and the limit.
+    /// If they do not fit. The message has the number and the limit.
     pub fn check(&self) -> Result<(), String> {
         if self.shape != Shape::Parallel {
             return Ok(());
@@ -81,7 +82,7 @@ impl Plan {
     }
 }
 
-/// Takes the steps that its input asks for.
+/// Takes the steps that its input describes.
 #[workflow]
 #[derive(Default)]
 pub struct ThroughputWorkflow {
@@ -90,7 +91,7 @@ pub struct ThroughputWorkflow {
 
 #[workflow_methods]
 impl ThroughputWorkflow {
-    /// Returns how many steps it took.
+    /// Returns the number of steps.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, plan: Input<Plan>) -> WorkflowResult<u32> {
         let plan = plan.decode(ctx)?;
@@ -138,19 +139,26 @@ impl ThroughputWorkflow {
                 }
             }
             Shape::Child => {
-                // The longest of the ids, before any child has run.
+                // Checks the longest id before any child starts.
                 if let Some(last) = activities.checked_sub(1) {
                     child_id(ctx.workflow_id(), format_args!("child-{last}"))?;
                 }
                 for number in 0..activities {
                     let id = child_id(ctx.workflow_id(), format_args!("child-{number}"))?;
-                    let options = ChildWorkflowOptions::workflow_id(id);
-                    ctx.start_child_workflow(EchoWorkflow::run, payload.clone(), options)
-                        .await
-                        .or_cancelled(ctx)?
-                        .result()
+                    if ctx.cancellation_token().is_cancelled() {
+                        return Err(WorkflowTermination::cancelled());
+                    }
+                    let options = ChildWorkflowOptions::builder()
+                        .workflow_id(id.clone())
+                        // `child_result` cancels the child. If the SDK did it, and the child had been terminated
+                        // in the meantime, this workflow's task would fail forever.
+                        .cancellation_token(WorkflowCancellationToken::new())
+                        .build();
+                    let child = ctx
+                        .start_child_workflow(EchoWorkflow::run, payload.clone(), options)
                         .await
                         .or_cancelled(ctx)?;
+                    child_result(ctx, id, child, ctx.cancelled()).await?;
                 }
             }
             Shape::Signal => {
@@ -161,21 +169,21 @@ impl ThroughputWorkflow {
         Ok(activities)
     }
 
-    /// One step of a workflow of the shape `signal`, whatever it brings.
+    /// Takes one step of a workflow with the shape `signal`. A payload that does not decode counts too.
     #[signal(name = "step")]
     pub fn step(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _payload: Input<String>) {
         self.signals = self.signals.saturating_add(1);
     }
 }
 
-/// The child: as little of a workflow as there can be.
+/// The child: a workflow that does no work.
 #[workflow]
 #[derive(Default)]
 pub struct EchoWorkflow;
 
 #[workflow_methods]
 impl EchoWorkflow {
-    /// Returns what it is given.
+    /// Returns its input.
     #[run]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,

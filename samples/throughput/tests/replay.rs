@@ -1,10 +1,10 @@
-//! Recorded histories against today's code.
+//! Replays recorded histories with today's code.
 
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use testing::replay_all;
 use throughput::workflows::{EchoWorkflow, ThroughputWorkflow};
 
-/// A change that breaks workflows already running breaks this test.
+/// A change that would break running workflows fails this test.
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()

@@ -1,4 +1,4 @@
-//! The workflows on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflows on a real server, with the `worker_options` of the worker binary.
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -10,10 +10,10 @@ use std::{
 };
 use temporalio_client::UntypedWorkflow;
 use temporalio_common::protos::temporal::api::enums::v1::EventType::{
-    self, ActivityTaskScheduled, MarkerRecorded, StartChildWorkflowExecutionInitiated,
-    WorkflowExecutionSignaled,
+    self, ActivityTaskScheduled, ChildWorkflowExecutionStarted, ChildWorkflowExecutionTerminated,
+    MarkerRecorded, StartChildWorkflowExecutionInitiated, WorkflowExecutionSignaled,
 };
-use temporalio_sdk::testing::ActivityEnvironment;
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError, testing::ActivityEnvironment};
 use testing::{TestEnv, address, bad_input, event_types, until, with_worker};
 use throughput::{
     activities::ThroughputActivities,
@@ -28,7 +28,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long something may take that takes less than a second.
+/// Limit for steps that usually take less than a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn load(shape: Shape, workflows: u32, pace: Pace) -> Load {
@@ -43,9 +43,9 @@ fn load(shape: Shape, workflows: u32, pace: Pace) -> Load {
     }
 }
 
-/// Each shape takes its three steps, by what it is named for.
+/// Each shape takes its three steps in the way that its name says.
 #[tokio::test]
-async fn takes_every_shape() -> anyhow::Result<()> {
+async fn runs_every_shape() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         for (shape, step) in [
             (Shape::Sequence, ActivityTaskScheduled),
@@ -75,7 +75,7 @@ async fn takes_every_shape() -> anyhow::Result<()> {
     .await
 }
 
-/// Every workflow is started once, ends, and is counted.
+/// A closed loop starts every workflow once, waits until all have ended, and counts them.
 #[tokio::test]
 async fn closed_loop() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -93,7 +93,7 @@ async fn closed_loop() -> anyhow::Result<()> {
     .await
 }
 
-/// An open loop starts its workflows at the given rate, although none of those before has ended.
+/// An open loop starts its workflows at the given rate, even if none of the earlier ones has ended.
 #[tokio::test]
 async fn open_loop() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -119,15 +119,15 @@ async fn open_loop() -> anyhow::Result<()> {
     .await
 }
 
-/// A latency begins when its workflow was due: if the starter falls behind, the delay counts.
+/// A latency begins when its workflow was due. If the starter falls behind, the delay counts.
 #[tokio::test]
-async fn omits_no_wait() -> anyhow::Result<()> {
+async fn latency_includes_the_delay_of_the_starter() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let late = Duration::from_millis(1500);
         // All of them are due within 20 ms.
         let load = load(Shape::Local, 20, Pace::Rate(1_000.0));
         let mut running = pin!(load.run(&env.client, &env.task_queue, &env.task_queue, || ()));
-        // It begins, and then gets no time at all, as on an overloaded machine.
+        // The load begins, and then gets no CPU time, as on an overloaded machine.
         let begun = timeout(Duration::ZERO, &mut running).await;
         assert!(begun.is_err(), "{begun:?}");
         sleep(late).await;
@@ -138,7 +138,7 @@ async fn omits_no_wait() -> anyhow::Result<()> {
     .await
 }
 
-/// The activity alone, with neither server nor worker.
+/// Runs the activity alone, without a server or a worker.
 #[tokio::test]
 async fn echoes() -> anyhow::Result<()> {
     let env = ActivityEnvironment::builder().build();
@@ -148,7 +148,7 @@ async fn echoes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The default identities of the SDKs lead to their processes; identities chosen by users do not.
+/// The default identities of all SDKs give a process id and a host. Identities that users have chosen do not.
 #[test]
 fn reads_identities() {
     for identity in ["42@host", "42@host@", "42@host@task-queue"] {
@@ -159,7 +159,7 @@ fn reads_identities() {
     }
 }
 
-/// Worker and starter that both encrypt understand each other.
+/// A worker and a starter that both encrypt work together.
 #[tokio::test]
 async fn encrypts() -> anyhow::Result<()> {
     let encryption = Encryption {
@@ -176,22 +176,22 @@ async fn encrypts() -> anyhow::Result<()> {
     .await
 }
 
-/// The server says that this very process polls, and the system what it has used.
+/// The meter finds this process among the pollers of the task queue, and measures its CPU time and memory.
 #[tokio::test]
 async fn finds_the_worker() -> anyhow::Result<()> {
     let nobody = TestEnv::new().await?;
-    let meter = Meter::of_pollers(&nobody.client, &nobody.task_queue).await?;
+    let meter = Meter::for_task_queue(&nobody.client, &nobody.task_queue).await?;
     assert!(meter.is_none());
     with_worker(worker_options, async |env| {
         let load = load(Shape::Sequence, 3, Pace::Concurrency(1));
         load.run(&env.client, &env.task_queue, &env.task_queue, || ())
             .await?;
-        let mut meter = Meter::of_pollers(&env.client, &env.task_queue)
+        let mut meter = Meter::for_task_queue(&env.client, &env.task_queue)
             .await?
             .expect("a poller");
         let again = format!("{}-again", env.task_queue);
         let running = load.run(&env.client, &env.task_queue, &again, || ());
-        let (outcome, usage) = meter.during(running).await;
+        let (outcome, usage) = meter.measure(running).await;
         outcome?;
         assert!(usage.resident > 1 << 20, "{usage:?}");
         assert!(!usage.cpu.is_zero(), "{usage:?}");
@@ -200,7 +200,7 @@ async fn finds_the_worker() -> anyhow::Result<()> {
     .await
 }
 
-/// Input that does not decode fails either workflow at once, and names the field.
+/// Both workflows fail at once if their input does not decode. The failure names the field.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -225,9 +225,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Payloads of the largest size pass through every shape.
+/// Every shape accepts payloads of the largest size.
 #[tokio::test]
-async fn takes_the_largest_payload() -> anyhow::Result<()> {
+async fn accepts_the_largest_payload() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         for shape in [
             Shape::Sequence,
@@ -249,8 +249,8 @@ async fn takes_the_largest_payload() -> anyhow::Result<()> {
     .await
 }
 
-/// More activities at once, or more payload for them together, than one workflow task can schedule
-/// fail the workflow before the first of them.
+/// If one workflow task cannot schedule so many activities, or so large payloads, the workflow fails before it starts
+/// the first activity.
 #[tokio::test]
 async fn refuses_too_much_at_once() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -294,9 +294,9 @@ async fn refuses_too_much_at_once() -> anyhow::Result<()> {
     .await
 }
 
-/// A signal that does not decode is a step like any other, and hangs nothing.
+/// A signal that does not decode counts as a step, and does not block the workflow.
 #[tokio::test]
-async fn takes_any_signal() -> anyhow::Result<()> {
+async fn a_bad_signal_counts_as_a_step() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let plan = json!({"shape": "signal", "activities": 1, "payload": ""});
         let handle = env
@@ -320,7 +320,7 @@ async fn takes_any_signal() -> anyhow::Result<()> {
 
 /// A workflow whose children's ids would be too long fails before it starts the first of them.
 #[tokio::test]
-async fn child_ids_fit() -> anyhow::Result<()> {
+async fn refuses_child_ids_that_are_too_long() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let plan = json!({"shape": "child", "activities": 11, "payload": ""});
         env.checks_child_id::<ThroughputWorkflow>("ThroughputWorkflow", &[plan], "-child-10")
@@ -329,9 +329,32 @@ async fn child_ids_fit() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled while it waits for signals, the workflow ends CANCELED.
+/// A workflow whose child is terminated before a worker learns about the cancellation ends CANCELED. If the SDK
+/// cancelled the child by itself, the workflow task would fail forever.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn ends_cancelled_with_a_terminated_child() -> anyhow::Result<()> {
+    // Starts the child, but cannot run it.
+    let parent_only = |task_queue: &str| -> Result<_, WorkflowRegistrationError> {
+        Ok(WorkerOptions::new(task_queue)
+            .register_workflow::<ThroughputWorkflow>()?
+            .build())
+    };
+    let env = TestEnv::new().await?;
+    let handle = load(Shape::Child, 1, Pace::Concurrency(1))
+        .start(&env.client, &env.task_queue, env.task_queue.clone())
+        .await?;
+    env.work(parent_only, until(&handle, ChildWorkflowExecutionStarted))
+        .await?;
+    let child = format!("{}-child-0", env.task_queue);
+    let child = env.client.get_workflow_handle::<EchoWorkflow>(child);
+    child.terminate(Default::default()).await?;
+    until(&handle, ChildWorkflowExecutionTerminated).await?;
+    env.ends_cancelled(&handle, worker_options).await
+}
+
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
+#[tokio::test]
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = load(Shape::Signal, 1, Pace::Concurrency(1))
         .start(&env.client, &env.task_queue, env.task_queue.clone())
@@ -339,12 +362,13 @@ async fn ends_cancelled() -> anyhow::Result<()> {
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// Runs the starter, which never gets to a server that is not the test's.
+/// Runs the starter.
 async fn starter(server: &str, task_queue: &str, args: &[&str]) -> anyhow::Result<Output> {
     let binary = env!("CARGO_BIN_EXE_throughput-starter");
     output_of(binary, server, task_queue, args).await
 }
 
+/// Runs a binary without the caller's Temporal variables.
 async fn output_of(
     binary: &str,
     server: &str,
@@ -364,9 +388,9 @@ async fn output_of(
     Ok(timeout(PATIENCE, output).await??)
 }
 
-/// The last line on stdout is the outcome, with what this process, the worker, has used.
+/// The starter's last line on stdout is the result, with the CPU time and memory of the worker, which is this process.
 #[tokio::test]
-async fn reports() -> anyhow::Result<()> {
+async fn prints_speed_and_cost() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let args = ["--workflows", "5", "--rate", "50", "--shape", "signal"];
         let output = starter(address()?, &env.task_queue, &args).await?;
@@ -397,21 +421,21 @@ async fn reports() -> anyhow::Result<()> {
     .await
 }
 
-/// A server elsewhere is not loaded unless one says so, nor even connected to.
+/// Without `--yes`, the starter does not even connect to a server on another machine.
 #[tokio::test]
 async fn refuses_a_server_elsewhere() -> anyhow::Result<()> {
-    // Of the addresses that lead nowhere.
+    // An address that is reserved for documentation.
     let server = "192.0.2.1:7233";
     let output = starter(server, "none", &[]).await?;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(output.stderr)?,
-        "Error: 192.0.2.1 is not this machine; if you may load that server, say so with --yes\n"
+        "Error: 192.0.2.1 is not this machine; if you are allowed to load that server, add --yes\n"
     );
     Ok(())
 }
 
-/// With `--encrypt`, neither worker nor starter encrypts with the published key for a server elsewhere.
+/// With `--encrypt`, neither worker nor starter uses the published key for a server on another machine.
 #[tokio::test]
 async fn refuses_the_published_key_elsewhere() -> anyhow::Result<()> {
     for (binary, args) in [
@@ -431,7 +455,7 @@ async fn refuses_the_published_key_elsewhere() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Numbers that make no sense are refused before anything is started.
+/// The starter refuses bad flags before it starts a workflow.
 #[tokio::test]
 async fn refuses_bad_flags() -> anyhow::Result<()> {
     let long_id = "x".repeat(228);

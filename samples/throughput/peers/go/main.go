@@ -1,5 +1,5 @@
-// Command throughput-peer is the worker of this sample in Go: the same workflows, activity and task
-// queue.
+// Command throughput-peer is the worker of this sample in Go, with the same workflows, activity and
+// task queue.
 package main
 
 import (
@@ -28,7 +28,7 @@ type Plan struct {
 	Payload    string `json:"payload"`
 }
 
-// Echo is the activity that does nothing.
+// Echo is an activity that returns its input.
 func Echo(_ context.Context, payload string) (string, error) {
 	return payload, nil
 }
@@ -42,7 +42,7 @@ func EchoWorkflow(_ workflow.Context, payload string) (string, error) {
 func ThroughputWorkflow(ctx workflow.Context, plan Plan) (int, error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: startToClose})
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: startToClose})
-	// Decoded, although nobody reads it: the workers in other languages cannot leave it encoded.
+	// Results are decoded, although no code reads them, because the workers in other languages must decode them.
 	var echoed string
 	switch plan.Shape {
 	case "sequence":
@@ -101,7 +101,7 @@ func run() error {
 		}
 		worker.SetStickyWorkflowCacheSize(workflows)
 	}
-	// The SDK's default logger prints every activity. The other workers print warnings at most.
+	// The SDK's default logger prints every activity. The other workers print only warnings.
 	warnings := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	connection, err := client.Dial(client.Options{
 		HostPort: cmp.Or(os.Getenv("TEMPORAL_ADDRESS"), "localhost:7233"),

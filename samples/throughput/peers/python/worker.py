@@ -1,4 +1,4 @@
-"""The worker of this sample in Python: the same workflows, activity and task queue."""
+"""The worker of this sample in Python, with the same workflows, activity and task queue."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-//! Loads the server with workflows and tells how fast they were, and what they cost the worker.
+//! Loads the server with workflows, and prints how fast they were and how much they cost the worker.
 
 use anyhow::bail;
 use clap::Parser;
@@ -20,40 +20,40 @@ use throughput::{
     workflows::{Plan, Shape},
 };
 
-/// The largest payload, in bytes. The server takes twice as much, but warns from half of it.
+/// The largest payload, in bytes. The server accepts twice as much, but warns above half of it.
 const MAX_PAYLOAD: u32 = 1 << 20;
 
-/// The longest that is appended to the workflow id, for a child of one of many workflows.
+/// The longest suffix of a workflow id, for a child of one of many workflows.
 const LONGEST_SUFFIX: &str = "-4294967295-child-4294967295";
 
-/// Starts many workflows, waits for their results, and prints how long they took.
+/// Starts many workflows, waits for their results, and prints their speed and cost.
 #[derive(Parser)]
 struct Args {
-    /// How many workflows
+    /// Number of workflows
     #[arg(long, default_value = "50", value_name = "COUNT")]
     workflows: NonZeroU32,
 
-    /// How many of them at a time
+    /// Number of workflows at the same time
     #[arg(long, default_value = "10", value_name = "COUNT")]
     concurrency: NonZeroUsize,
 
-    /// Start so many a second instead, whether or not those before have ended
+    /// Start this many workflows per second instead, even if earlier ones are still running
     #[arg(long, value_name = "PER SECOND", conflicts_with = "concurrency", value_parser = rate)]
     rate: Option<f64>,
 
-    /// What the steps of a workflow are
+    /// Kind of steps of a workflow
     #[arg(long, value_enum, default_value_t)]
     shape: Shape,
 
-    /// How many steps a workflow has: activities, children or signals
+    /// Number of steps of a workflow: activities, children or signals
     #[arg(long, default_value = "1", value_name = "COUNT")]
     activities: u32,
 
-    /// How much each of them is given, and the workflow
+    /// Size of the input of each step, and of the workflow
     #[arg(long, default_value = "64", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_PAYLOAD)))]
     payload: u32,
 
-    /// Load a server that is not on this machine
+    /// Allow a server that is not on this machine
     #[arg(long)]
     yes: bool,
 
@@ -71,12 +71,12 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The last line on stdout.
+/// The result, which is the last line on stdout.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
     outcome: Outcome,
-    /// Unknown unless the worker runs on this machine.
+    /// `None` unless the worker runs on this machine.
     worker_cpu_ms: Option<f64>,
     worker_peak_rss_mib: Option<f64>,
 }
@@ -118,7 +118,7 @@ async fn main() -> MainResult {
         },
         plan,
     };
-    // Not measured: it waits until the worker is there.
+    // The first workflow is not measured, because it may wait for a worker to start.
     let first = format!("{id}-first");
     let first = load.start(&client, task_queue, first).await?;
     print_started(&first, task_queue);
@@ -129,9 +129,9 @@ async fn main() -> MainResult {
     )?);
     bar.enable_steady_tick(Duration::from_millis(200));
     let running = load.run(&client, task_queue, &id, || bar.inc(1));
-    let (outcome, usage) = match Meter::of_pollers(&client, task_queue).await? {
+    let (outcome, usage) = match Meter::for_task_queue(&client, task_queue).await? {
         Some(mut meter) => {
-            let (outcome, usage) = meter.during(running).await;
+            let (outcome, usage) = meter.measure(running).await;
             (outcome?, Some(usage))
         }
         None => (running.await?, None),
@@ -154,21 +154,23 @@ async fn main() -> MainResult {
     );
     match (report.worker_cpu_ms, report.worker_peak_rss_mib) {
         (Some(cpu), Some(rss)) => {
-            eprintln!("worker   {cpu:.2} CPU ms a workflow, {rss:.1} MiB resident at the most");
+            eprintln!(
+                "worker   {cpu:.2} ms of CPU time per workflow, {rss:.1} MiB of resident memory at most"
+            );
         }
-        _ => eprintln!("worker   not on this machine, so what it costs is not known"),
+        _ => eprintln!("worker   not on this machine, so its cost is unknown"),
     }
     Ok(print_result(&report)?)
 }
 
-/// A load test of somebody else's server is an accident, or an attack.
+/// Refuses a server on another machine: loading someone else's server is an accident or an attack.
 fn refuse_elsewhere(server: &Url) -> anyhow::Result<()> {
     let local = server
         .socket_addrs(|| None)
         .is_ok_and(|addresses| addresses.iter().all(|address| address.ip().is_loopback()));
     if !local {
         bail!(
-            "{} is not this machine; if you may load that server, say so with --yes",
+            "{} is not this machine; if you are allowed to load that server, add --yes",
             server.host_str().unwrap_or_default()
         );
     }

@@ -1,5 +1,6 @@
-//! Polls the task queue and runs the workflows and the activity, with the switches that a worker's
-//! cost depends on.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
+//!
+//! Its flags change how much the worker costs.
 
 use clap::Parser;
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
@@ -12,27 +13,27 @@ use temporalio_sdk::{
 use throughput::{TASK_QUEUE, encryption::Encryption, worker_options};
 use tokio::runtime::Builder;
 
-/// Polls a task queue and runs the workflows of this sample, until Ctrl-C or SIGTERM.
+/// Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
     worker: WorkerArgs,
 
-    /// Workflows kept in memory; any other is replayed from its history [default: 1000]
+    /// Number of workflows kept in memory; other workflows are replayed from their histories [default: 1000]
     #[arg(long, value_name = "COUNT")]
     max_cached_workflows: Option<usize>,
 
-    /// Requests for work that are open at a time, for workflows and activities each; `auto` leaves it to
-    /// the server [default: 5]
+    /// Number of concurrent polls, for workflow tasks and for activity tasks each; with `auto`, the server
+    /// decides [default: 5]
     #[arg(long, value_name = "COUNT|auto", value_parser = pollers)]
     pollers: Option<PollerBehavior>,
 
-    /// Threads for activities and connections [default: one per core]. With 1, an activity that blocks or
-    /// computes stops every heartbeat and poll of the worker
+    /// Number of threads for activities and connections [default: one per core]. With 1, an activity that
+    /// blocks or computes stops every heartbeat and poll of the worker
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
 
-    /// Compression of what goes to the server [default: none to this machine, gzip elsewhere]
+    /// Compression of requests [default: none on this machine, gzip elsewhere]
     #[arg(long, value_enum)]
     compression: Option<Compression>,
 
@@ -48,7 +49,7 @@ enum Compression {
 
 fn pollers(argument: &str) -> Result<PollerBehavior, &'static str> {
     match argument.parse::<u16>() {
-        // The SDK needs one for workflows in its cache, and one for others.
+        // The SDK needs one poller for workflows in its cache, and one for others.
         Ok(count @ 2..) => Ok(PollerBehavior::SimpleMaximum(count.into())),
         Err(_) if argument == "auto" => {
             let options = AutoscalingOptions::builder()

@@ -1,4 +1,4 @@
-/** The activity that does nothing. */
+/** Returns its input. */
 export async function echo(payload: string): Promise<string> {
   return payload;
 }

@@ -1,4 +1,4 @@
-/** The worker of this sample in TypeScript: the same workflows, activity and task queue. */
+/** The worker of this sample in TypeScript, with the same workflows, activity and task queue. */
 import { NativeConnection, Worker } from '@temporalio/worker';
 import * as activities from './activities';
 

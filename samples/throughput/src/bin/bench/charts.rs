@@ -11,7 +11,7 @@ use plotters::{
 };
 use std::path::Path;
 
-/// The colour of a worker, by its name in the results.
+/// Returns the colour of a worker, by its name in the results.
 fn colour(worker: &str) -> RGBColor {
     match worker {
         "rust" => RGBColor(0xce, 0x42, 0x2b),
@@ -24,7 +24,7 @@ fn colour(worker: &str) -> RGBColor {
     }
 }
 
-/// Draws them into `folder`.
+/// Draws the charts into `folder`.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -35,7 +35,7 @@ pub fn draw(results: &Results, folder: &Path) -> anyhow::Result<()> {
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Bars: times what the Rust worker needs.
+/// Draws bars that show how many times as much as the Rust worker each worker needs.
 fn workers(results: &Results, file: &Path) -> Drawn {
     let Some(ours) = results.workers.first() else {
         return Ok(());
@@ -53,7 +53,7 @@ fn workers(results: &Results, file: &Path) -> Drawn {
         }
     }
     let most = bars.iter().map(|bar| bar.2).fold(1.0, f64::max);
-    // With a row's gap between figures.
+    // One empty row between figures.
     let workers = results.workers.len();
     let rows = bars.len() + bars.len() / workers - 1;
 
@@ -82,7 +82,7 @@ fn workers(results: &Results, file: &Path) -> Drawn {
     Ok(())
 }
 
-/// Lines: CPU time of a workflow, times that of the Rust worker with the smallest payload.
+/// Draws lines that show the CPU time per workflow, relative to the Rust worker with the smallest payload.
 fn payloads(rows: &[Payload], file: &Path) -> Drawn {
     let Some((first, base)) = rows
         .first()
@@ -142,7 +142,7 @@ mod tests {
     };
     use std::collections::BTreeSet;
 
-    /// Both charts show every worker that was measured, each in a colour of its own.
+    /// Both charts show every measured worker in a colour of its own.
     #[test]
     fn charts_show_all_workers() -> anyhow::Result<()> {
         let mut names = vec!["rust"];

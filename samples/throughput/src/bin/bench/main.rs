@@ -1,5 +1,5 @@
-//! Compares the worker with workers in other languages, and with itself under each of its switches.
-//! Writes the figures and charts that the READMEs show. `make bench` runs it beside a server of its own.
+//! Compares the worker with workers in other languages, and with itself under each of its flags. Writes the figures and
+//! charts in the READMEs. `make bench` runs it with a server of its own.
 
 mod charts;
 mod peers;
@@ -21,7 +21,7 @@ use throughput::{
 };
 use tokio::time::sleep;
 
-/// Switches of our own worker, each against none.
+/// Flags of the Rust worker. The first entry has none, and the others are compared with it.
 const SWITCHES: [&[&str]; 7] = [
     &[],
     &["--encrypt"],
@@ -35,19 +35,19 @@ const SWITCHES: [&[&str]; 7] = [
 /// Measures workers on the server at TEMPORAL_TEST_ADDRESS.
 #[derive(Parser)]
 struct Args {
-    /// What to measure; the other figures come from the results of earlier calls
+    /// Part to measure; the other figures come from the results of earlier calls
     #[arg(value_enum)]
     part: Part,
 
-    /// How often everything is measured; the median counts
+    /// Number of measurements of each figure, of which the median counts
     #[arg(long, default_value = "3", value_name = "COUNT")]
     rounds: NonZeroUsize,
 
-    /// A short look: the READMEs stay as they are, and results and charts go to .temporal/bench
+    /// Measure less, leave the READMEs unchanged, and write results and charts to .temporal/bench
     #[arg(long)]
     quick: bool,
 
-    /// Where the server is
+    /// Address of the server
     #[arg(long, env = "TEMPORAL_TEST_ADDRESS", value_name = "HOST:PORT")]
     address: String,
 }
@@ -55,7 +55,7 @@ struct Args {
 /// Each part gets a server of its own, because a server that holds many workflows is slow and may end.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
-    /// All workers, at a fixed rate and as fast as they go
+    /// All workers, at a fixed rate and as fast as they can
     Workers,
     /// The Rust worker with each of its switches
     Switches,
@@ -63,20 +63,20 @@ enum Part {
     Payloads,
     /// All workers with more and more open workflows
     Open,
-    /// Nothing; writes READMEs and charts from the results of earlier calls
+    /// Measure nothing; write READMEs and charts from the results of earlier calls
     Readme,
 }
 
-/// How much of everything.
+/// How much to measure.
 struct Sizes {
-    /// Workflows at a fixed rate.
+    /// Number of workflows at a fixed rate.
     rated: u32,
-    /// Workflows as fast as they go.
+    /// Number of workflows that run as fast as possible.
     fast: u32,
-    /// Workflows of each payload.
+    /// Number of workflows of each payload size.
     payload: u32,
     payloads: &'static [u32],
-    /// Workflows that are open at the same time.
+    /// Numbers of workflows that are open at the same time.
     open: &'static [u32],
 }
 
@@ -96,14 +96,14 @@ const QUICK: Sizes = Sizes {
     open: &[100, 300],
 };
 
-/// Starts a second, at the fixed rate: far below what any of the workers can do.
+/// Starts per second at the fixed rate, far below what any worker can handle.
 const RATE: f64 = 10.0;
 
-/// Bytes of payload in all workflows of one size. The development server keeps everything in memory: with
-/// three times as much it ran out of it.
+/// Limit for the payloads of all workflows of one size together. The development server keeps everything in memory, and
+/// ran out of it with three times as much.
 const MAX_PAYLOAD_BYTES: u32 = 20 << 20;
 
-/// Before anything is measured: connections, caches and compilers just in time warm up.
+/// Number of workflows before a measurement, to warm up connections, caches and just-in-time compilers.
 const WARM_UP: u32 = 20;
 
 #[tokio::main]
@@ -153,8 +153,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Every worker: latency at a fixed rate, then cost as fast as it goes. A B C A B C, not A A B B
-    /// C C: the machine and the server are not the same from minute to minute.
+    /// Measures every worker: the latency at a fixed rate, then the cost as fast as it can. The workers take turns (A B C
+    /// A B C), because machine and server change from minute to minute.
     async fn workers(&self, peers: &[Peer]) -> anyhow::Result<Vec<Setting>> {
         let more = [Peer::rust_on_one_thread()?];
         let peers: Vec<_> = peers.iter().chain(&more).collect();
@@ -171,7 +171,7 @@ impl Bench {
         Ok(settings(peers.into_iter().map(Peer::name), measured))
     }
 
-    /// Our own worker with each of its switches.
+    /// Measures the Rust worker with each of its flags.
     async fn switches(&self) -> anyhow::Result<Vec<Setting>> {
         let (peer, mut measured) = (Peer::rust()?, vec![Vec::new(); SWITCHES.len()]);
         for round in 1..=self.rounds {
@@ -201,7 +201,7 @@ impl Bench {
         })
     }
 
-    /// CPU time by payload.
+    /// Measures the CPU time by payload size.
     async fn payloads(&self, peers: &[Peer]) -> anyhow::Result<Vec<Payload>> {
         let mut measured = vec![vec![Vec::new(); self.sizes.payloads.len()]; peers.len()];
         for round in 1..=self.rounds {
@@ -231,14 +231,14 @@ impl Bench {
             .collect())
     }
 
-    /// Memory by the number of workflows that are open, and do nothing but wait for a signal. Once
-    /// only: it takes long, and memory does not vary as time does.
+    /// Measures the memory by the number of open workflows, which only wait for a signal. Measures it once, because it
+    /// takes long, and memory varies less than time.
     async fn open(&self, peers: &[Peer]) -> anyhow::Result<Vec<Open>> {
         let most = self.sizes.open.iter().copied().max().unwrap_or_default();
         let mut measured = Vec::new();
         for peer in peers {
             eprintln!("open     {}, up to {most}", peer.name());
-            // And those of the warm-up.
+            // The workflows of the warm-up need room too.
             let mut worker = self.start(peer, &[], Some(most + WARM_UP + 100)).await?;
             let before = worker.meter.read().resident;
             let (mut open, mut kib) = (0, Vec::new());
@@ -257,7 +257,7 @@ impl Bench {
         Ok(measured)
     }
 
-    /// A worker that is warm.
+    /// Starts a worker and warms it up.
     async fn start(
         &self,
         peer: &Peer,
@@ -317,7 +317,7 @@ async fn connect(address: &str, encryption: &Encryption) -> anyhow::Result<Clien
 }
 
 impl Running {
-    /// Starts the workflows of these numbers, and waits until the worker has them all in its cache.
+    /// Starts the workflows with these numbers, and waits until the worker has all of them in its cache.
     async fn leave_open(&mut self, numbers: std::ops::Range<u32>) -> anyhow::Result<()> {
         let load = Load {
             workflows: 1,
@@ -331,7 +331,7 @@ impl Running {
         let one = async |number: u32| -> anyhow::Result<()> {
             let id = format!("{}-open-{number}", self.task_queue);
             let handle = load.start(&self.client, &self.task_queue, id).await?;
-            // The first workflow task is done as soon as the workflow waits.
+            // When the first workflow task is done, the workflow waits.
             loop {
                 let description = handle.describe(Default::default()).await?;
                 if description.raw().pending_workflow_task.is_none() {
@@ -353,7 +353,7 @@ mod testing {
     use super::*;
     use std::path::PathBuf;
 
-    /// A new, empty folder. Dropped, it is removed.
+    /// A new, empty folder, which is deleted when it is dropped.
     pub struct Folder(PathBuf);
 
     impl Folder {
@@ -374,7 +374,7 @@ mod testing {
         }
     }
 
-    /// Figures of workers by their names: the first has 1 of everything, the second 2, and so on.
+    /// Returns results for the named workers: every figure of the first worker is 1, of the second 2, and so on.
     pub fn results(workers: &[&str]) -> Results {
         let numbered = || (1..).map(f64::from).zip(workers);
         let languages = || numbered().filter(|(_, name)| !name.contains("--"));

@@ -1,4 +1,4 @@
-//! The workers that are compared: the sample's own, and the peers that `make bench-setup` installs.
+//! The workers to compare: the one of this sample, and the peers that `make bench-setup` installs.
 
 use anyhow::{Context, ensure};
 use std::{
@@ -15,19 +15,19 @@ use throughput::{
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-/// A worker that can be started.
+/// An installed worker.
 pub struct Peer {
     name: &'static str,
-    /// A file, or the name of a command.
+    /// Path of a file, or name of a command.
     program: PathBuf,
     args: Vec<PathBuf>,
-    /// Whether it is the sample's own worker, which takes switches. The others read the environment.
+    /// Whether it is the worker of this sample, which takes flags. The others read the environment.
     own: bool,
     switches: &'static [&'static str],
     logs: PathBuf,
 }
 
-/// A worker that runs on a task queue of its own. Dropped, it is killed.
+/// A running worker with a task queue of its own. It is killed when this is dropped.
 pub struct Running {
     pub client: Client,
     pub task_queue: String,
@@ -37,12 +37,12 @@ pub struct Running {
 }
 
 impl Peer {
-    /// The sample's own worker, as built beside this program.
+    /// Returns the worker of this sample, as built in the same folder as this program.
     pub fn rust() -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("throughput-worker");
         ensure!(
             program.is_file(),
-            "{} is not built; `make bench` does",
+            "{} is not built; `make bench` builds it",
             program.display()
         );
         Ok(Self {
@@ -55,7 +55,7 @@ impl Peer {
         })
     }
 
-    /// The sample's own worker on a single thread, which is cheaper if no activity blocks it.
+    /// Returns the worker of this sample on a single thread, which is cheaper if no activity blocks it.
     pub fn rust_on_one_thread() -> anyhow::Result<Self> {
         Ok(Self {
             name: "rust --threads 1",
@@ -64,7 +64,7 @@ impl Peer {
         })
     }
 
-    /// All workers that are installed, the sample's own first. Prints which ones are skipped, and why.
+    /// Returns all installed workers, the one of this sample first. Prints which ones are skipped, and why.
     pub fn installed() -> anyhow::Result<Vec<Self>> {
         let bench = folder();
         std::fs::create_dir_all(&bench)?;
@@ -78,7 +78,7 @@ impl Peer {
         Ok(installed)
     }
 
-    /// The workers in other languages, as `peers/setup` leaves them in `bench`.
+    /// Returns the workers in other languages, as `peers/setup` installs them in `bench`.
     fn others(bench: &Path) -> [Self; 4] {
         let peer = |name, program: PathBuf, args| Self {
             name,
@@ -109,7 +109,8 @@ impl Peer {
         ]
     }
 
-    /// Why it cannot be started, if it cannot. Commands are looked up in `path`, like `PATH`.
+    /// Returns why the worker cannot be started, or `None` if it can. Commands are searched in `path`, which has the form
+    /// of `PATH`.
     fn missing(&self, path: &OsStr) -> Option<String> {
         let is_command = self.program.components().count() == 1;
         if is_command && !std::env::split_paths(path).any(|dir| dir.join(&self.program).is_file()) {
@@ -125,14 +126,14 @@ impl Peer {
         self.name
     }
 
-    /// Where its log is.
+    /// Returns the path of the log.
     pub fn log(&self) -> String {
         let log = self.logs.join(format!("{}.log", self.name));
         log.display().to_string()
     }
 
-    /// Starts it. Only the sample's own worker takes `switches`. The worker caches up to `cached`
-    /// workflows, or as many as its SDK does by default.
+    /// Starts the worker. Only the worker of this sample takes `switches`. The worker caches up to `cached` workflows, or
+    /// its SDK's default number.
     pub fn start(
         &self,
         address: &str,
@@ -188,19 +189,19 @@ impl Peer {
 }
 
 impl Running {
-    /// Runs a load, and tells what it cost the worker.
+    /// Runs a load, and returns how much it cost the worker.
     pub async fn run(&mut self, load: &Load) -> anyhow::Result<(Outcome, Usage)> {
         self.loads += 1;
         let id = format!("{}-{}", self.task_queue, self.loads);
         let running = load.run(&self.client, &self.task_queue, &id, || ());
         tokio::select! {
-            (outcome, usage) = self.meter.during(running) => Ok((outcome?, usage)),
+            (outcome, usage) = self.meter.measure(running) => Ok((outcome?, usage)),
             ended = self.child.wait() => anyhow::bail!("the worker ended: {}", ended?),
         }
     }
 }
 
-/// What is installed, and logs.
+/// Returns the folder with the installed workers and the logs.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.temporal/bench")
 }
@@ -216,8 +217,7 @@ mod tests {
         Ok(std::fs::write(file, "")?)
     }
 
-    /// A peer is skipped when its toolchain is missing, then until it is installed, and the reason
-    /// says which of the two it is.
+    /// A peer is skipped if its toolchain is missing, or if it is not installed. The reason says which of the two it is.
     #[test]
     fn says_what_is_missing() -> anyhow::Result<()> {
         let bench = Folder::new()?;
@@ -250,8 +250,8 @@ mod tests {
         Ok(())
     }
 
-    /// The size of the cache is a flag of the sample's own worker, and a variable for the others,
-    /// also for those that are programs without arguments.
+    /// The worker of this sample gets the size of the cache as a flag, and the others as a variable, even if they have no
+    /// arguments.
     #[test]
     fn all_get_the_size_of_the_cache() -> anyhow::Result<()> {
         let bench = Folder::new()?;
@@ -275,14 +275,14 @@ mod tests {
         Ok(())
     }
 
-    /// The tables name every peer, and no others.
+    /// The tables name every peer, and no other worker.
     #[test]
-    fn tables_know_all_peers() {
+    fn tables_name_all_peers() {
         let names = Peer::others(Path::new("/")).map(|peer| peer.name);
         assert_eq!(names, OTHERS.map(|(name, _)| name));
     }
 
-    /// Runs `peers/setup` where `commands`, shell scripts by name, are all that there is.
+    /// Runs `peers/setup` on a system that has only these commands, each given as a name and a shell script.
     fn setup(commands: &[(&str, &str)]) -> anyhow::Result<String> {
         let bin = Folder::new()?;
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -305,7 +305,7 @@ mod tests {
         Ok(stderr)
     }
 
-    /// Without any toolchain, the setup says so in a line for each language, and succeeds.
+    /// Without any toolchain, the setup prints a line for each language, and succeeds.
     #[test]
     fn setup_skips_missing_toolchains() -> anyhow::Result<()> {
         assert_eq!(
@@ -318,7 +318,7 @@ mod tests {
         Ok(())
     }
 
-    /// Toolchains that are too old are skipped as well; each line says what is needed.
+    /// The setup also skips toolchains that are too old. Each line names the required version.
     #[test]
     fn setup_skips_old_toolchains() -> anyhow::Result<()> {
         let go = "go: go.mod requires go >= 1.26.0 (running go 1.22.1; GOTOOLCHAIN=local)";

@@ -173,11 +173,11 @@ fn summary(results: &Results) -> String {
     )
 }
 
-/// Writes the figures where throughput's README and that of the repository have their marks.
+/// Writes the figures between the marks in the README of this sample and of the repository.
 ///
 /// # Errors
-/// If a README has lost its marks, or cannot be read or written. Then neither is written, unless
-/// writing itself fails.
+/// If a README has no marks, or cannot be read or written. Then neither of the two changes, unless writing itself
+/// fails.
 pub fn update(results: &Results, repository: &Path) -> anyhow::Result<()> {
     let rounds = match results.rounds {
         1 => "One round".to_owned(),
@@ -205,7 +205,7 @@ pub fn update(results: &Results, repository: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The text of a README with `block` between its marks.
+/// Returns the text of a README with `block` between its marks.
 fn marked(readme: &Path, block: &str) -> anyhow::Result<String> {
     let name = readme.display();
     let old = std::fs::read_to_string(readme).with_context(|| format!("cannot read {name}"))?;
@@ -217,7 +217,7 @@ fn marked(readme: &Path, block: &str) -> anyhow::Result<String> {
     Ok(format!("{before}{BEGIN}\n{block}\n{END}{after}"))
 }
 
-/// Joins `items` as in a sentence.
+/// Joins `items` with commas and "and".
 fn list(items: &[&str]) -> String {
     match items {
         [] => String::new(),
@@ -267,8 +267,7 @@ mod tests {
         "rust --threads 1",
     ];
 
-    /// Each of the other languages has a column, and each language a row by payload and by open
-    /// workflows.
+    /// Each other language has a column, and each language has a row by payload and by open workflows.
     #[test]
     fn tables_have_all_languages() {
         assert_eq!(
@@ -344,7 +343,7 @@ mod tests {
         assert_eq!(tables(&Results::default()), "");
     }
 
-    /// A figure that was not taken, or is zero, divides nothing.
+    /// A figure that is missing or zero gives no ratio.
     #[test]
     fn tables_have_no_false_ratios() {
         let mut results = results(&["rust", "go"]);
@@ -385,8 +384,7 @@ mod tests {
         assert_eq!(summary(&Results::default()), "");
     }
 
-    /// Both READMEs get their figures between their marks, whatever was there, and nothing else
-    /// changes.
+    /// Both READMEs get their figures between their marks, and nothing else in them changes.
     #[test]
     fn update_writes_both_readmes() -> anyhow::Result<()> {
         let repository = Folder::new()?;
@@ -417,7 +415,7 @@ mod tests {
         Ok(())
     }
 
-    /// If one of the READMEs has lost its marks, the error names it, and neither is changed.
+    /// If one of the READMEs has no marks, the error names it, and neither of the two changes.
     #[test]
     fn update_needs_marks() -> anyhow::Result<()> {
         let repository = Folder::new()?;
@@ -437,8 +435,8 @@ mod tests {
         Ok(())
     }
 
-    /// The READMEs of this repository show what `bench/results.json` holds. After a change to the
-    /// text, `make bench PART=readme` writes them again.
+    /// The READMEs of this repository show the figures of `bench/results.json`. After a change to the generated text,
+    /// `make bench PART=readme` writes them again.
     #[test]
     fn readmes_show_the_results() -> anyhow::Result<()> {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR"));

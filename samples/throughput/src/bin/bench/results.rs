@@ -1,10 +1,10 @@
-//! The figures, and their medians.
+//! The measured figures, and their medians.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::{io::ErrorKind, path::Path};
 
-/// Everything that was measured.
+/// All measured figures.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Results {
     pub rounds: usize,
@@ -15,7 +15,7 @@ pub struct Results {
     pub open: Vec<Open>,
 }
 
-/// A worker, or our own with a switch.
+/// A worker, or the Rust worker with a flag.
 #[derive(Serialize, Deserialize)]
 pub struct Setting {
     pub name: String,
@@ -25,7 +25,7 @@ pub struct Setting {
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Figures {
-    /// CPU time of the worker for a workflow.
+    /// CPU time of the worker per workflow.
     pub cpu_ms: f64,
     pub rss_mib: f64,
     pub workflows_per_second: f64,
@@ -36,7 +36,7 @@ pub struct Figures {
     pub p99_ms: Option<f64>,
 }
 
-/// What a workflow costs a worker, by what it carries.
+/// CPU time of a worker per workflow, by payload size.
 #[derive(Serialize, Deserialize)]
 pub struct Payload {
     pub worker: String,
@@ -44,7 +44,7 @@ pub struct Payload {
     pub cpu_ms: Vec<f64>,
 }
 
-/// What a workflow that waits costs a worker, by how many there are.
+/// Memory of a worker per waiting workflow, by the number of workflows.
 #[derive(Serialize, Deserialize)]
 pub struct Open {
     pub worker: String,
@@ -52,7 +52,7 @@ pub struct Open {
     pub kib_each: Vec<f64>,
 }
 
-/// The middle one; of an even number the lower of the two.
+/// Returns the median, which is the lower one of the two middle values if their number is even.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len().saturating_sub(1) / 2;
@@ -60,7 +60,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Figures {
-    /// The median of each.
+    /// Returns the median of each figure.
     pub fn median(rounds: Vec<Self>) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
         let maybe = |figure: fn(&Self) -> Option<f64>| {
@@ -78,7 +78,7 @@ impl Figures {
 }
 
 impl Results {
-    /// Those of the parts that were measured before, if there are any.
+    /// Reads the results of earlier calls, if there are any.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         match std::fs::read(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),

@@ -8,7 +8,7 @@ import io.temporal.worker.WorkerFactory;
 import io.temporal.worker.WorkerFactoryOptions;
 import java.time.Duration;
 
-/** The worker of this sample in Java: the same workflows, activity and task queue. */
+/** The worker of this sample in Java, with the same workflows, activity and task queue. */
 public final class Main {
   private Main() {}
 
@@ -22,8 +22,8 @@ public final class Main {
     String cached = env("MAX_CACHED_WORKFLOWS", "");
     if (!cached.isEmpty()) {
       int workflows = Integer.parseInt(cached);
-      // The cache consists of segments that fill unevenly, and a full segment evicts workflows, so it
-      // takes twice the size to keep them all. Each of them keeps a thread.
+      // The cache consists of segments that fill unevenly, and a full segment evicts workflows, so the
+      // cache needs twice the size to keep all of them. Each cached workflow occupies a thread.
       options.setWorkflowCacheSize(2 * workflows).setMaxWorkflowThreadCount(workflows);
     }
     WorkerFactory factory =

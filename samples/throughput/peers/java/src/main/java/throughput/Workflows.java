@@ -27,7 +27,7 @@ final class Workflows {
     String echo(String payload);
   }
 
-  /** The activity that does nothing. */
+  /** An activity that returns its input. */
   public static class ActivitiesImpl implements Activities {
     @Override
     public String echo(String payload) {
