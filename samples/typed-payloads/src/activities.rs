@@ -1,4 +1,4 @@
-//! The activity: it checks what it is given, and leaves its result to be checked by the workflow.
+//! The activity. It validates its input, and the workflow validates its result.
 
 use crate::models::MyModels;
 use shared::Json;
@@ -10,10 +10,9 @@ pub struct MyActivities;
 
 #[activities]
 impl MyActivities {
-    /// Hands back what it was given.
-    // The result is an `Input` too, for the workflow that decodes it: a `MyModels` that does not
-    // decode fails the workflow task, which is then retried for ever. A worker in another language
-    // may well return one.
+    /// Returns its input.
+    // Input and result are `Json`, because a worker in another language may be on the other side. `Json` accepts what such
+    // workers send, and its errors name the path to the wrong value.
     #[activity(name = "my_activity")]
     pub async fn my_activity(
         _ctx: ActivityContext,
@@ -29,9 +28,9 @@ mod tests {
     use crate::models::MyModel;
     use temporalio_sdk::testing::ActivityEnvironment;
 
-    /// The activity alone, with neither server nor worker.
+    /// Runs the activity alone, without a server or a worker.
     #[tokio::test]
-    async fn hands_back() -> anyhow::Result<()> {
+    async fn returns_its_input() -> anyhow::Result<()> {
         let models = MyModels::try_from(vec![MyModel {
             some_ip: "127.0.0.1".parse()?,
             some_date: "2000-01-02T03:04:05".parse()?,

@@ -1,4 +1,4 @@
-//! A payload converter for a client. It names the path to what is wrong in a result.
+//! A payload converter for clients. Its errors name the path to the wrong value in a result.
 
 use shared::{AbsentAsNull, JsonConverter};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use temporalio_common::data_converters::{
 
 /// Returns a data converter with the payload converter [`JsonConverter`].
 ///
-/// It is for a client. In a worker it would take the place of the SDK's own converter, which alone knows
-/// how many arguments there are.
+/// Use it in clients only. In a worker it would replace the SDK's own converter, and only that one knows the number of
+/// arguments.
 pub fn data_converter() -> DataConverter {
     DataConverter::new(
         PayloadConverter::Serde(Arc::new(JsonConverter)),

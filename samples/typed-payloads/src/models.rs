@@ -1,5 +1,5 @@
-//! The model: its fields on the wire, and the rules that they keep. This file needs none of the
-//! others, so for validation by types alone, copy it.
+//! The model: its JSON format and its validation rules. This file does not depend on the others, so to validate with
+//! types alone, copy it.
 
 use anyhow::bail;
 use chrono::{Datelike, NaiveDateTime, Timelike};
@@ -9,64 +9,64 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{net::Ipv4Addr, ops::Deref, time::Duration};
 
-/// An address of a host, and what is known of it.
-// Without `deny_unknown_fields`: a client that is ahead of the workers may send more.
+/// The address of a host, with details about it.
+// Without `deny_unknown_fields`, because a client that is newer than the workers may send more fields.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize, Validate)]
 pub struct MyModel {
-    /// The address.
+    /// Address of the host.
     #[garde(custom(host))]
     pub some_ip: Ipv4Addr,
 
-    /// When it was first seen, without a zone.
+    /// When the host was first seen, without a time zone.
     #[garde(custom(datetime))]
     #[serde(with = "date_time")]
-    // Not `date-time`, as Pydantic says: by JSON Schema that has a zone, and is then refused here.
+    // Pydantic writes `date-time` here. In JSON Schema, that has a time zone, which this field rejects.
     #[schemars(with = "String", extend("format" = "partial-date-time"))]
     pub some_date: NaiveDateTime,
 
-    // Added after the first release, and so optional: histories and clients from before have none.
-    // Not written when absent, because such a client need not take a `null`.
-    /// How long it is given for.
+    // Optional, because it was added after the first release, and older histories and clients do not have it. Left out
+    // when absent, because an older client may not accept `null`.
+    /// Time for which the address is leased.
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration")]
     #[schemars(with = "Option<String>", extend("format" = "duration"))]
     pub lease: Option<Duration>,
 
-    /// What that costs.
+    /// Cost of the lease.
     #[garde(custom(not_negative))]
     #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal")]
     #[schemars(with = "Option<Decimal>", extend("pattern" = decimal::PATTERN))]
     pub fee: Option<Decimal>,
 
-    /// How it was given.
+    /// How the address was assigned.
     #[garde(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
 }
 
-/// How an address was given.
+/// How an address was assigned.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// By hand.
+    /// Assigned by hand.
     Fixed,
-    /// By a server, for a time.
+    /// Assigned by a server, for a limited time.
     Leased,
 }
 
-/// Models that keep the rules.
-// `TryFrom` is the only way to one, for `Deserialize` too, so whoever has one need not check it.
+/// Valid models.
+// `TryFrom` is the only way to create a list, also for `Deserialize`, so a list is always valid.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize, Validate)]
 #[garde(transparent)]
 #[serde(try_from = "Vec<MyModel>")]
-// The schema is that of the type itself, because it has the rule about the length.
+// The schema of the type itself, because it has the rule about the length.
 #[schemars(!try_from)]
 pub struct MyModels(#[garde(dive, length(max = 1000))] Vec<MyModel>);
 
 impl TryFrom<Vec<MyModel>> for MyModels {
     type Error = anyhow::Error;
 
-    /// Names every rule that is broken, and where, in one line.
+    /// Returns the models if they are valid. Otherwise the error names every broken rule and its path, in one line.
     fn try_from(models: Vec<MyModel>) -> anyhow::Result<Self> {
         let models = Self(models);
         if let Err(report) = models.validate() {
@@ -80,7 +80,7 @@ impl TryFrom<Vec<MyModel>> for MyModels {
     }
 }
 
-// To look at; `DerefMut` would let a change past the rules.
+// There is no `DerefMut`, because a change could break a rule.
 impl Deref for MyModels {
     type Target = [MyModel];
 
@@ -91,12 +91,14 @@ impl Deref for MyModels {
 
 fn host(ip: &Ipv4Addr, _context: &()) -> garde::Result {
     if ip.is_unspecified() || ip.is_broadcast() {
-        return Err(garde::Error::new(format!("{ip} is no host's address")));
+        return Err(garde::Error::new(format!(
+            "{ip} is not the address of a host"
+        )));
     }
     Ok(())
 }
 
-/// Chrono takes more than Python's `datetime` can hold.
+/// Rejects dates that chrono accepts but Python's `datetime` cannot hold.
 fn datetime(date: &NaiveDateTime, _context: &()) -> garde::Result {
     if !(1..=9999).contains(&date.year()) {
         return Err(garde::Error::new("is not in the years 1 to 9999"));
@@ -114,7 +116,7 @@ fn not_negative(fee: &Option<Decimal>, _context: &()) -> garde::Result {
     }
 }
 
-/// As Pydantic writes it: six digits of a second or none. Chrono alone would write three for .5.
+/// Date-times as Pydantic writes them, with six digits of a second or none. Chrono alone would write three for .5.
 mod date_time {
     use super::*;
     use chrono::DateTime;
@@ -132,22 +134,22 @@ mod date_time {
         let text = String::deserialize(from)?;
         text.parse().map_err(|error| {
             D::Error::custom(match DateTime::parse_from_rfc3339(&text) {
-                Ok(_) => format!("{text} has a time zone, and is to have none"),
+                Ok(_) => format!("{text} must not have a time zone"),
                 Err(_) => format!("is not like 2000-01-02T03:04:05: {error}"),
             })
         })
     }
 }
 
-/// A string, which keeps all digits; or a number, which Java and JavaScript write. A number that a double
-/// cannot hold has lost digits by the time it is read here, unless `Input` or `Json` has refused it.
+/// Decimals as strings, which keep all digits, or as numbers, which Java and JavaScript write. If a double cannot hold a
+/// number, the number has already lost digits when it is read here, unless `Input` or `Json` has rejected it.
 mod decimal {
     use super::*;
     use rust_decimal::Error;
     use serde::de::Error as _;
     use serde_json::Value;
 
-    /// The strings that are read. `Decimal` alone would also read `1_000`, and round what is too long.
+    /// Pattern of the accepted strings. `Decimal` alone would also accept `1_000`, and round a mantissa that is too long.
     pub const PATTERN: &str = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$";
 
     pub fn serialize<S: Serializer>(fee: &Option<Decimal>, to: S) -> Result<S::Ok, S::Error> {
@@ -184,7 +186,7 @@ mod decimal {
     }
 }
 
-/// ISO 8601 as Pydantic reads and writes it: by `speedate`, which is its own. A year has 365 days.
+/// ISO 8601 durations as Pydantic reads and writes them, with Pydantic's own crate, `speedate`. A year has 365 days.
 mod duration {
     use super::*;
     use serde::{de::Error as _, ser::Error as _};

@@ -1,4 +1,4 @@
-//! The workflow: what it receives is checked twice, from the client and from the activity.
+//! The workflow. It validates its input from the client, and the result of the activity.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -10,7 +10,7 @@ use std::time::Duration;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 
-/// Has `my_activity` hand back a list of models.
+/// Passes a list of models to `my_activity`, and returns its result.
 #[workflow]
 #[derive(Default)]
 pub struct MyWorkflow;
@@ -23,8 +23,8 @@ impl MyWorkflow {
         ctx: &mut WorkflowContext<Self>,
         models: Input<MyModels>,
     ) -> WorkflowResult<MyModels> {
-        // Here, and so again on replay: a rule added later would refuse what running workflows
-        // have accepted, which then do something else than their history says.
+        // This check also runs on replay. So a rule that is added later would reject input that running workflows have
+        // accepted, and they would no longer match their histories.
         let models = models.decode(ctx)?;
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(5));
         let Json(returned) = ctx

@@ -1,4 +1,4 @@
-//! The integration tests, linked into one binary: each binary more costs seconds and disk space.
+//! The integration tests. They are one binary, because each further binary costs seconds and disk space.
 
 pub mod models;
 pub mod replay;

@@ -1,4 +1,4 @@
-//! The model's JSON and its schema, against what Pydantic 2.14 makes of this:
+//! Compares the JSON and the schema of the model with those that Pydantic 2.14 produces for this code:
 //!
 //! ```python
 //! class MyModel(BaseModel):
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Command};
 use typed_payloads::models::MyModels;
 
-/// What Pydantic writes is read, and written again byte for byte.
+/// JSON that Pydantic has written can be read, and is written again byte for byte.
 #[test]
-fn json_is_pydantics() -> anyhow::Result<()> {
+fn json_is_the_same_as_pydantics() -> anyhow::Result<()> {
     let cases = [
         r#"[]"#,
         r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05"}]"#,
@@ -42,8 +42,8 @@ fn json_is_pydantics() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What others write is read too: `null`, an unknown field, a number for a decimal, an exponent. It is
-/// written in our own way.
+/// JSON from other clients can be read too: `null`, an unknown field, a number for a decimal, an exponent. It is
+/// written in the form that Pydantic uses.
 #[test]
 fn reads_more_than_it_writes() -> anyhow::Result<()> {
     let with = |later: Value| -> anyhow::Result<Value> {
@@ -73,8 +73,8 @@ fn reads_more_than_it_writes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A fee is read exactly if the schema's pattern allows it, and refused otherwise. It is also refused if it
-/// has more digits than a `Decimal`, which would round it.
+/// A fee that matches the schema's pattern is read exactly, and any other fee is refused. A fee with more digits than a
+/// `Decimal` can hold is refused too, because it would be rounded.
 #[test]
 fn fees_fit_the_schema() -> anyhow::Result<()> {
     let schema = serde_json::to_value(schema_for!(MyModels))?;
@@ -122,7 +122,7 @@ fn fees_fit_the_schema() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether it is a string or null, in what format, which values: what a client needs to know.
+/// Returns what a client needs to know about a field: its types, its format and its values.
 fn facts(root: &Value, schema: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (keyword, value) in schema.as_object().into_iter().flatten() {
@@ -146,10 +146,10 @@ fn facts(root: &Value, schema: &Value) -> BTreeSet<String> {
     found
 }
 
-/// The schema says what Pydantic's says of the same model, but for the zone: by JSON Schema a
-/// `date-time` has one, and ours must not.
+/// The schema says the same as Pydantic's, except about the time zone: in JSON Schema a `date-time` has one, which this
+/// model rejects.
 #[test]
-fn schema_is_pydantics() -> anyhow::Result<()> {
+fn schema_is_the_same_as_pydantics() -> anyhow::Result<()> {
     let ours = serde_json::to_value(schema_for!(MyModels))?;
     let pydantics: Value = serde_json::from_str(
         &include_str!("pydantic-schema.json").replace("date-time", "partial-date-time"),
@@ -171,7 +171,7 @@ fn schema_is_pydantics() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The starter prints that schema as its result, and needs no server for it.
+/// The starter prints the schema as its result, without a server.
 #[test]
 fn starter_prints_the_schema() -> anyhow::Result<()> {
     let output = Command::new(env!("CARGO_BIN_EXE_typed-payloads-starter"))

@@ -1,4 +1,4 @@
-//! Recorded histories against today's code, and against code that they must not meet.
+//! Replays recorded histories with today's code, and with code that breaks them.
 
 #![allow(missing_docs, reason = "workflows for these tests alone")]
 
@@ -17,8 +17,8 @@ use typed_payloads::workflows::MyWorkflow;
 const BEFORE: &str = "tests/histories/MyWorkflow-before-lease.json";
 const AFTER: &str = "tests/histories/MyWorkflow.json";
 
-/// A change that breaks workflows already running breaks this test. One history was recorded
-/// before the model had its optional fields, the other with them (`ARGS=--rich`).
+/// A change that would break running workflows fails this test. One history was recorded before the model had its
+/// optional fields, the other one with them (`ARGS=--rich`).
 #[tokio::test]
 async fn histories_replay() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()
@@ -27,7 +27,7 @@ async fn histories_replay() -> anyhow::Result<()> {
     replay_all(&WorkflowReplayer::new(options)?, "tests/histories").await
 }
 
-/// `MyWorkflow` as it would be with another model.
+/// Defines `MyWorkflow` with another model.
 macro_rules! my_workflow {
     ($name:ident, $model:ident) => {
         #[workflow]
@@ -58,7 +58,7 @@ pub struct First {
 }
 my_workflow!(FirstWorkflow, First);
 
-/// A field added that is not optional.
+/// A model with a new field that is not optional.
 #[derive(Deserialize, Serialize)]
 pub struct Required {
     some_ip: Ipv4Addr,
@@ -66,7 +66,7 @@ pub struct Required {
 }
 my_workflow!(RequiredWorkflow, Required);
 
-/// A rule added: no loopback address.
+/// A model with a new rule: no loopback address.
 #[derive(Deserialize, Serialize)]
 pub struct Stricter {
     #[serde(deserialize_with = "not_loopback")]
@@ -87,7 +87,7 @@ async fn replay(options: WorkflowReplayerOptions, file: &str) -> anyhow::Result<
     Ok(replayer.replay_workflow(history(file)?).await?)
 }
 
-/// Rolled back, the code of the first release goes on with what the new one has begun.
+/// After a rollback, the code of the first release continues workflows that the new code has started.
 #[tokio::test]
 async fn unknown_fields_do_no_harm() -> anyhow::Result<()> {
     let options = WorkflowReplayerOptions::new()
@@ -96,8 +96,8 @@ async fn unknown_fields_do_no_harm() -> anyhow::Result<()> {
     replay(options, AFTER).await
 }
 
-/// A required field and a new rule refuse on replay what was accepted when it was recorded: the
-/// workflow fails where history has an activity.
+/// On replay, a required field or a new rule rejects input that was accepted when the history was recorded. So the
+/// workflow fails where the history has an activity.
 #[tokio::test]
 async fn what_breaks_old_histories() -> anyhow::Result<()> {
     let required = WorkflowReplayerOptions::new().register_workflow::<RequiredWorkflow>()?;

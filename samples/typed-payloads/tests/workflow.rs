@@ -1,4 +1,4 @@
-//! The workflow on a real server, through the `worker_options` that the binary uses.
+//! Runs the workflow on a real server, with the `worker_options` of the worker binary.
 
 #![allow(missing_docs, reason = "stand-ins for these tests alone")]
 
@@ -27,18 +27,18 @@ use typed_payloads::{
     activities::MyActivities, converter, models::MyModels, worker_options, workflows::MyWorkflow,
 };
 
-/// What the Python sample sends, byte for byte.
+/// Input of the Python sample, byte for byte.
 const TWO: &str = r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05"},{"some_ip":"127.0.0.2","some_date":"2001-02-03T04:05:06"}]"#;
 
-/// As [`TWO`], with the fields that were added later.
+/// Input with the fields that were added later.
 const RICH: &str = r#"[{"some_ip":"127.0.0.1","some_date":"2000-01-02T03:04:05.000006","lease":"PT1H30M","fee":"12.50","kind":"leased"}]"#;
 
-/// Starts the workflow as a client of another language does.
+/// Starts the workflow as a client in another language does.
 async fn start(env: &TestEnv, models: Value) -> anyhow::Result<WorkflowHandle<Client, MyWorkflow>> {
     env.start_json("MyWorkflow", &[models]).await
 }
 
-/// A good model, and one with these fields instead or besides.
+/// Returns a valid model, and a second one in which these fields are replaced or added.
 fn second(fields: Value) -> Value {
     let good = json!({"some_ip": "127.0.0.1", "some_date": "2000-01-02T03:04:05"});
     let mut other = good.clone();
@@ -48,9 +48,9 @@ fn second(fields: Value) -> Value {
     json!([good, other])
 }
 
-/// The result is the input, byte for byte, and comes by the activity.
+/// The workflow passes its input through the activity and returns it, byte for byte.
 #[tokio::test]
-async fn returns_what_it_was_given() -> anyhow::Result<()> {
+async fn returns_its_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         for json in [TWO, RICH, "[]"] {
             let models: MyModels = serde_json::from_str(json)?;
@@ -74,7 +74,7 @@ async fn returns_what_it_was_given() -> anyhow::Result<()> {
     .await
 }
 
-/// A wrong address, date or field fails the workflow, and the failure names it by its path.
+/// A wrong address, date or field fails the workflow, and the failure names its path.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -89,7 +89,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             ),
             (
                 second(json!({"some_date": "2000-01-02T03:04:05Z"})),
-                "`[1].some_date`: 2000-01-02T03:04:05Z has a time zone, and is to have none",
+                "`[1].some_date`: 2000-01-02T03:04:05Z must not have a time zone",
             ),
             (
                 second(json!({"some_date": null})),
@@ -132,7 +132,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             let handle = start(&env, models).await?;
             assert_eq!(bad_input(&handle).await?, reason);
         }
-        // As Java writes a `BigDecimal`. `Value` would round it before it is sent.
+        // Java writes a `BigDecimal` like this. As a `Value`, the number would be rounded before it is sent.
         let models = TWO.replacen('}', ",\"fee\":12345678901234567.89}", 1);
         let options = env.start_options();
         let handle = env
@@ -158,9 +158,9 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// Every broken rule is told, in one line, those of the list too.
+/// The failure names every broken rule in one line, including those of the list.
 #[tokio::test]
-async fn tells_all_broken_rules() -> anyhow::Result<()> {
+async fn names_all_broken_rules() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let models = json!([
             {"some_ip": "0.0.0.0", "some_date": "2000-01-02T03:04:05"},
@@ -168,10 +168,10 @@ async fn tells_all_broken_rules() -> anyhow::Result<()> {
             {"some_ip": "127.0.0.1", "some_date": "2000-01-02T03:04:60"},
         ]);
         let handle = start(&env, models).await?;
-        let reason = "`[0].some_ip`: 0.0.0.0 is no host's address; \
+        let reason = "`[0].some_ip`: 0.0.0.0 is not the address of a host; \
             `[1].fee`: is negative; \
             `[1].some_date`: is not in the years 1 to 9999; \
-            `[1].some_ip`: 255.255.255.255 is no host's address; \
+            `[1].some_ip`: 255.255.255.255 is not the address of a host; \
             `[2].some_date`: is a leap second";
         assert_eq!(bad_input(&handle).await?, reason);
 
@@ -183,15 +183,15 @@ async fn tells_all_broken_rules() -> anyhow::Result<()> {
     .await
 }
 
-/// Cancelled before a worker has seen it, the workflow ends CANCELED.
+/// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = start(&env, serde_json::from_str(TWO)?).await?;
     env.ends_cancelled(&handle, worker_options).await
 }
 
-/// An activity under the same name, in another language say, that returns what it should not.
+/// An activity with the same name that returns invalid models, as one in another language could.
 pub struct BadActivities;
 
 #[activities]
@@ -205,8 +205,8 @@ impl BadActivities {
     }
 }
 
-/// What the activity returns is checked in the workflow. The workflow task fails and names the field, and
-/// a worker with better code can complete it.
+/// The workflow validates the result of the activity. If the result is bad, the workflow task fails and names the
+/// field, and a worker with better code can complete it.
 #[tokio::test]
 async fn refuses_a_bad_result() -> anyhow::Result<()> {
     let options = |task_queue: &str| -> Result<_, WorkflowRegistrationError> {
@@ -233,7 +233,7 @@ async fn refuses_a_bad_result() -> anyhow::Result<()> {
     .await
 }
 
-/// A workflow that checks nothing, neither what it passes on nor what it returns.
+/// A workflow that validates neither the input of its activity nor its own result.
 #[workflow]
 #[derive(Default)]
 pub struct CarelessWorkflow;
@@ -262,8 +262,8 @@ fn careless(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError
         .build())
 }
 
-/// The activity checks for itself. It is retried, because a newer worker may accept what this one does
-/// not; the last failure names the field.
+/// The activity validates its input too. A bad input is retried, because a newer worker may accept it. The last failure
+/// names the field.
 #[tokio::test]
 async fn the_activity_refuses_bad_input() -> anyhow::Result<()> {
     with_worker(careless, async |env| {
@@ -282,7 +282,7 @@ async fn the_activity_refuses_bad_input() -> anyhow::Result<()> {
     .await
 }
 
-/// The client checks the result: by its type alone, and with the path by the converter.
+/// The client validates the result. With the converter, the error also names the path.
 #[tokio::test]
 async fn the_client_refuses_a_bad_result() -> anyhow::Result<()> {
     let connections = [
@@ -299,10 +299,10 @@ async fn the_client_refuses_a_bad_result() -> anyhow::Result<()> {
                     json!({"some_ip": "127.0.0.300"}),
                     format!("{path}invalid IPv4 address syntax"),
                 ),
-                // A rule names the path by itself.
+                // The error about a rule names the path without the converter.
                 (
                     json!({"some_ip": "0.0.0.0"}),
-                    "`[1].some_ip`: 0.0.0.0 is no host's address".into(),
+                    "`[1].some_ip`: 0.0.0.0 is not the address of a host".into(),
                 ),
             ];
             for (fields, reason) in cases {
@@ -328,8 +328,7 @@ async fn the_client_refuses_a_bad_result() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why the converter is for the client alone: a worker with it hangs a workflow that is started
-/// without its argument.
+/// The converter is for clients only: in a worker, it blocks a workflow that was started without its argument.
 #[tokio::test]
 async fn the_converter_is_not_for_the_worker() -> anyhow::Result<()> {
     let env = TestEnv::with_data_converter(converter::data_converter()).await?;
@@ -341,7 +340,7 @@ async fn the_converter_is_not_for_the_worker() -> anyhow::Result<()> {
             .await?;
         assert_eq!(handle.get_result(Default::default()).await?, models);
 
-        // By a client with the SDK's converter: this one cannot send raw JSON either.
+        // This client has the SDK's converter, because the other one cannot send raw JSON.
         let other = TestEnv {
             task_queue: env.task_queue.clone(),
             ..TestEnv::new().await?

@@ -15,11 +15,11 @@ use typed_payloads::{
 /// Starts `MyWorkflow` with two models and prints its result.
 #[derive(Parser)]
 struct Args {
-    /// Send the fields too that were added later
+    /// Also send the fields that were added later
     #[arg(long)]
     rich: bool,
 
-    /// Print the JSON Schema of input and result instead; needs no server
+    /// Print the JSON Schema of input and result, without connecting to a server
     #[arg(long, conflicts_with = "rich")]
     schema: bool,
 
@@ -53,7 +53,7 @@ async fn main() -> MainResult {
     let models = models.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let models = MyModels::try_from(models)?;
 
-    // Names the path in errors about the result, which may come from any worker.
+    // With this converter, an error about the result names the path. The result may come from any worker.
     let mut client = starter.connect().await?;
     client.options_mut().data_converter = converter::data_converter();
     let task_queue = starter.task_queue(TASK_QUEUE)?;

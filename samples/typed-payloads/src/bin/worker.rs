@@ -1,4 +1,4 @@
-//! Polls the task queue and runs the workflow and its activities.
+//! Polls the task queue and runs the workflows and activities of this sample, until Ctrl-C or SIGTERM.
 
 use clap::Parser;
 use shared::{MainResult, WorkerArgs, run_until_shutdown};
