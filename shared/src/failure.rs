@@ -9,6 +9,9 @@ use temporalio_common::{data_converters::PayloadConversionError, error::Incoming
 pub type MainResult = Result<(), MainError>;
 
 /// Any error that `main` returns. `?` creates it.
+///
+/// Rust prints an error of `main` in `Debug` format. For the SDK's errors that is many lines without the
+/// reason of a failed workflow, so this prints what [`describe`] returns.
 pub struct MainError(anyhow::Error);
 
 impl<E: Into<anyhow::Error>> From<E> for MainError {

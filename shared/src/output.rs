@@ -1,7 +1,8 @@
 //! A starter's command line, and what it prints: the result to stdout, the rest to stderr.
 
 use crate::{
-    ConnectionArgs, check_id, end_on_signals, printable, text::printable_json, warn_while_waiting,
+    ConnectionArgs, MainResult, check_id, end_on_signals, printable, text::printable_json,
+    warn_while_waiting,
 };
 use anyhow::{Context, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -117,11 +118,12 @@ fn history_url(ui: &str, namespace: &str, workflow_id: &str) -> Option<String> {
 ///
 /// # Errors
 /// If the result cannot be written as JSON, or stdout is closed.
-pub fn print_result<T: Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
+pub fn print_result<T: Serialize + ?Sized>(result: &T) -> MainResult {
     let json = serde_json::to_string(result).context("cannot print the result as JSON")?;
     crate::waiting::stop();
     writeln!(std::io::stdout(), "result: {}", printable_json(&json))
-        .context("cannot write the result to stdout")
+        .context("cannot write the result to stdout")?;
+    Ok(())
 }
 
 #[cfg(test)]

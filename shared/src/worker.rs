@@ -1,8 +1,8 @@
 //! A worker's command line and its shutdown.
 
 use crate::{
-    ConnectionArgs, LogFormat, ShutdownSignals, end_on_signals, running::running_activities,
-    signals,
+    ConnectionArgs, LogFormat, MainResult, ShutdownSignals, end_on_signals,
+    running::running_activities, signals,
 };
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
@@ -82,9 +82,9 @@ impl WorkerArgs {
 ///
 /// # Errors
 /// If the worker cannot start (an unknown namespace) or loses what it cannot go on without.
-pub fn run_until_shutdown(worker: Worker) -> LocalBoxFuture<'static, anyhow::Result<()>> {
+pub fn run_until_shutdown(worker: Worker) -> LocalBoxFuture<'static, MainResult> {
     // Boxed for the same reason as `ConnectionArgs::connect`.
-    Box::pin(run(worker))
+    Box::pin(async { Ok(run(worker).await?) })
 }
 
 async fn run(mut worker: Worker) -> anyhow::Result<()> {

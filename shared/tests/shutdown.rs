@@ -86,7 +86,9 @@ async fn stubborn_worker() -> anyhow::Result<()> {
         env.client,
         options,
     )?;
-    run_until_shutdown(worker).await
+    run_until_shutdown(worker)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error:?}"))
 }
 
 /// A worker that runs a blocking activity.

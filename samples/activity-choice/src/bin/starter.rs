@@ -55,5 +55,5 @@ async fn main() -> MainResult {
         .await?;
     print_started(&handle, task_queue);
     let result = handle.get_result(Default::default()).await?;
-    Ok(print_result(&result)?)
+    print_result(&result)
 }

@@ -67,7 +67,7 @@ async fn main() -> MainResult {
             .start_workflow(AdvancedParentWorkflow::run, args.name.into(), options)
             .await?;
         print_started(&handle, task_queue);
-        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+        return print_result(&handle.get_result(Default::default()).await?);
     }
     if let Some(policy) = args.policy {
         let input = LeavingParentInput {
@@ -91,7 +91,7 @@ async fn main() -> MainResult {
         if status != expected {
             return Err(anyhow::anyhow!("the child is {status}, not {expected}").into());
         }
-        return Ok(print_result(status)?);
+        return print_result(status);
     }
     if let Some(children) = args.children {
         let input = GreetManyInput {
@@ -104,7 +104,7 @@ async fn main() -> MainResult {
                 .start_workflow(GreetEachWorkflow::run, input.into(), options)
                 .await?;
             print_started(&handle, task_queue);
-            return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+            return print_result(&handle.get_result(Default::default()).await?);
         }
         let handle = client
             .start_workflow(GreetManyWorkflow::run, input.into(), options)
@@ -113,13 +113,13 @@ async fn main() -> MainResult {
         let greetings = handle.get_result(Default::default()).await?;
         let history = handle.fetch_history(Default::default()).into_events();
         eprintln!("events   {} in the parent's history", history.await?.len());
-        return Ok(print_result(&greetings)?);
+        return print_result(&greetings);
     }
     let handle = client
         .start_workflow(GreetingWorkflow::run, args.name.into(), options)
         .await?;
     print_started(&handle, task_queue);
-    Ok(print_result(&handle.get_result(Default::default()).await?)?)
+    print_result(&handle.get_result(Default::default()).await?)
 }
 
 /// Returns the status of a child whose parent has ended. Releases a child that still runs, so that it does

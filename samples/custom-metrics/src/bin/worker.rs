@@ -34,5 +34,5 @@ async fn main() -> MainResult {
     let client = metrics.connect(&args.worker.connection).await?;
     let options = worker_options(args.worker.task_queue(TASK_QUEUE)?, metrics)?;
     let worker = Worker::new(&runtime, client, options)?;
-    Ok(run_until_shutdown(worker).await?)
+    run_until_shutdown(worker).await
 }

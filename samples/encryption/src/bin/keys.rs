@@ -68,5 +68,5 @@ async fn main() -> MainResult {
             json!({ "schedule_id": schedule_id, "reencrypted": payloads })
         }
     };
-    Ok(print_result(&result)?)
+    print_result(&result)
 }

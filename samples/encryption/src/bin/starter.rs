@@ -70,7 +70,7 @@ async fn main() -> MainResult {
     eprintln!("decrypt  or click the glasses on the history page, and enter {CODEC_SERVER}");
     print_stored(&handle, &codec).await?;
     let result = handle.get_result(Default::default()).await?;
-    Ok(print_result(&result)?)
+    print_result(&result)
 }
 
 /// Prints how the server stores the workflow's input and result, until the workflow ends.

@@ -48,7 +48,7 @@ async fn main() -> MainResult {
         let run = DataProcessingWorkflow::run;
         let handle = client.start_workflow(run, data.into(), options).await?;
         print_started(&handle, task_queue);
-        return Ok(print_result(failed(&handle).await?)?);
+        return print_result(failed(&handle).await?);
     };
 
     let input = TypedErrorsInput { data, trouble };
@@ -57,9 +57,9 @@ async fn main() -> MainResult {
         .await?;
     print_started(&handle, task_queue);
     match trouble {
-        Trouble::Busy => Ok(print_result(&handle.get_result(Default::default()).await?)?),
-        Trouble::WorkflowPanics => Ok(print_result(stuck(&handle).await?)?),
-        _ => Ok(print_result(failed(&handle).await?)?),
+        Trouble::Busy => print_result(&handle.get_result(Default::default()).await?),
+        Trouble::WorkflowPanics => print_result(stuck(&handle).await?),
+        _ => print_result(failed(&handle).await?),
     }
 }
 

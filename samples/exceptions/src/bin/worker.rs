@@ -13,5 +13,5 @@ async fn main() -> MainResult {
     client.options_mut().data_converter = data_converter();
     let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;
-    Ok(run_until_shutdown(worker).await?)
+    run_until_shutdown(worker).await
 }

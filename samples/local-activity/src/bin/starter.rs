@@ -51,13 +51,13 @@ async fn main() -> MainResult {
             .start_workflow(LocalRetryWorkflow::run, failures.into(), options)
             .await?;
         print_started(&handle, task_queue);
-        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+        return print_result(&handle.get_result(Default::default()).await?);
     }
     let handle = client
         .start_workflow(LocalActivityWorkflow::run, name.into(), options)
         .await?;
     print_started(&handle, task_queue);
-    Ok(print_result(&handle.get_result(Default::default()).await?)?)
+    print_result(&handle.get_result(Default::default()).await?)
 }
 
 /// Prints the median time from start to result, and the length of the history, for each kind of activity.

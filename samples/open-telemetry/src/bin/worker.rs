@@ -46,5 +46,5 @@ async fn main() -> MainResult {
     let options = worker_options(args.worker.task_queue(TASK_QUEUE)?)?;
     let ended = run_until_shutdown(Worker::new(&runtime, client, options)?).await;
     tracing.finish();
-    Ok(ended?)
+    ended
 }

@@ -45,7 +45,7 @@ async fn main() -> MainResult {
             .start_workflow(SayHelloWorkflow::run, ().into(), options)
             .await?;
         print_started(&handle, task_queue);
-        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+        return print_result(&handle.get_result(Default::default()).await?);
     }
     let input = BoundedInput { names, at_most };
     if each {
@@ -53,11 +53,11 @@ async fn main() -> MainResult {
             .start_workflow(SayHelloEachWorkflow::run, input.into(), options)
             .await?;
         print_started(&handle, task_queue);
-        return Ok(print_result(&handle.get_result(Default::default()).await?)?);
+        return print_result(&handle.get_result(Default::default()).await?);
     }
     let handle = client
         .start_workflow(SayHelloBoundedWorkflow::run, input.into(), options)
         .await?;
     print_started(&handle, task_queue);
-    Ok(print_result(&handle.get_result(Default::default()).await?)?)
+    print_result(&handle.get_result(Default::default()).await?)
 }

@@ -57,5 +57,5 @@ async fn main() -> MainResult {
         events.len(),
         attempt.unwrap_or_default()
     );
-    Ok(print_result(&result)?)
+    print_result(&result)
 }

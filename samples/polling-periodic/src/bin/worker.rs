@@ -25,5 +25,5 @@ async fn main() -> MainResult {
     let client = args.worker.connect().await?;
     let options = worker_options(args.worker.task_queue(TASK_QUEUE)?, service_url)?;
     let worker = Worker::new(&runtime, client, options)?;
-    Ok(run_until_shutdown(worker).await?)
+    run_until_shutdown(worker).await
 }

@@ -89,12 +89,13 @@ async fn main() -> MainResult {
         &args.starter,
         &args.schedule_id,
     );
-    Ok(ran
+    let result = ran
         .await
-        .map_err(|error| explain(error, &args.schedule_id))?)
+        .map_err(|error| explain(error, &args.schedule_id))?;
+    print_result(&result)
 }
 
-async fn run(command: Command, starter: &StarterArgs, id: &str) -> anyhow::Result<()> {
+async fn run(command: Command, starter: &StarterArgs, id: &str) -> anyhow::Result<Value> {
     if let Command::Demo | Command::Create(_) = command {
         check_ids(starter, id)?;
     }
@@ -105,7 +106,7 @@ async fn run(command: Command, starter: &StarterArgs, id: &str) -> anyhow::Resul
         client,
         starter,
     };
-    print_result(&session.run(command).await?)
+    session.run(command).await
 }
 
 /// Checks the ids of a new schedule. The server makes longer ids from both: for the workflow that implements

@@ -160,7 +160,7 @@ async fn main() -> MainResult {
         }
         _ => eprintln!("worker   not on this machine, so its cost is unknown"),
     }
-    Ok(print_result(&report)?)
+    print_result(&report)
 }
 
 /// Refuses a server on another machine: loading someone else's server is an accident or an attack.

@@ -97,5 +97,5 @@ async fn run(args: Args) -> MainResult {
         options.activity_task_poller_behavior = Some(pollers);
     }
     let worker = Worker::new(&runtime, client, options)?;
-    Ok(run_until_shutdown(worker).await?)
+    run_until_shutdown(worker).await
 }

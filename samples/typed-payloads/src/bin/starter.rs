@@ -35,7 +35,7 @@ async fn main() -> MainResult {
         starter,
     } = Args::parse();
     if schema {
-        return Ok(print_result(&schema_for!(MyModels))?);
+        return print_result(&schema_for!(MyModels));
     }
     let models = [
         ("127.0.0.1", "2000-01-02T03:04:05"),
@@ -64,5 +64,5 @@ async fn main() -> MainResult {
         .await?;
     print_started(&handle, task_queue);
     let result = handle.get_result(Default::default()).await?;
-    Ok(print_result(&result)?)
+    print_result(&result)
 }
