@@ -1,4 +1,4 @@
-//! [`Input`] and [`Inputs`]: arguments that arrive even when they do not decode.
+//! [`Input`], [`Inputs`] and [`Inputs4`]: arguments that arrive even when they do not decode.
 
 #![deny(clippy::disallowed_macros)]
 #![deny(clippy::disallowed_methods)]
@@ -196,98 +196,129 @@ impl<T: DeserializeOwned + 'static> TemporalDeserializable for Input<T> {
     }
 }
 
-/// Two arguments of a workflow, of which clients may leave out the second.
-///
-/// Prefer one struct with an `Option` field, and use this where clients already send a second argument:
-/// the SDK's `MultiArgs2` needs both, so a client that sends one would hang the workflow. `null` means
-/// left out, as it does in other SDKs.
-///
-/// A client passes `(first, None).into()`, which goes out as one argument, or
-/// `(first, Some(second)).into()`. It needs the SDK's own payload converter: a serde converter sends
-/// only one argument.
-///
-/// ```
-/// # use shared::Inputs;
-/// # use temporalio_macros::{workflow, workflow_methods};
-/// # use temporalio_sdk::{WorkflowContext, WorkflowResult};
-/// # #[workflow]
-/// # #[derive(Default)]
-/// # pub struct PollWorkflow;
-/// # #[workflow_methods]
-/// # impl PollWorkflow {
-/// #[run]
-/// pub async fn run(
-///     ctx: &mut WorkflowContext<Self>,
-///     arguments: Inputs<String, u64>,
-/// ) -> WorkflowResult<String> {
-///     let (name, seconds) = arguments.decode(ctx)?;
-///     Ok(format!("{name} every {} s", seconds.unwrap_or(60)))
-/// }
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inputs<A, B>(Result<(A, Option<B>), String>);
+/// Defines an argument list of which clients may leave out all but the first.
+macro_rules! inputs {
+    ($(#[$doc:meta])* $name:ident, $($T:ident $value:ident $position:literal),+) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name<A, $($T),+>(Result<(A, $(Option<$T>),+), String>);
 
-impl<A, B> Inputs<A, B> {
-    /// Returns the values, the second if there is one.
+        impl<A, $($T),+> $name<A, $($T),+> {
+            /// Returns the values, those after the first if they were sent.
+            ///
+            /// # Errors
+            /// As [`Input::decode`]. The message says which argument it is about.
+            pub fn decode<W>(
+                self,
+                ctx: &WorkflowContext<W>,
+            ) -> WorkflowResult<(A, $(Option<$T>),+)> {
+                decode(self.0, ctx)
+            }
+        }
+
+        impl<A, $($T),+> From<(A, $(Option<$T>),+)> for $name<A, $($T),+> {
+            fn from(values: (A, $(Option<$T>),+)) -> Self {
+                Self(Ok(values))
+            }
+        }
+
+        impl<A: Serialize + 'static, $($T: Serialize + 'static),+> TemporalSerializable
+            for $name<A, $($T),+>
+        {
+            fn to_payloads(
+                &self,
+                context: &SerializationContext<'_>,
+            ) -> Result<Vec<Payload>, PayloadConversionError> {
+                let values = self.0.as_ref();
+                let (first, $($value),+) =
+                    values.map_err(|reason| encoding_error(reason.clone()))?;
+                let mut payloads = vec![context.converter.to_payload(context, first)?];
+                let mut sent = payloads.len();
+                $(
+                    payloads.push(context.converter.to_payload(context, $value)?);
+                    if $value.is_some() {
+                        sent = payloads.len();
+                    }
+                )+
+                // Left out rather than null, except before an argument that is sent: a worker in
+                // another language may take fewer arguments.
+                payloads.truncate(sent);
+                check_arguments(&payloads)?;
+                Ok(payloads)
+            }
+        }
+
+        impl<A, $($T),+> TemporalDeserializable for $name<A, $($T),+>
+        where
+            A: DeserializeOwned + 'static,
+            $($T: DeserializeOwned + 'static),+
+        {
+            fn from_payloads(
+                context: &SerializationContext<'_>,
+                payloads: Vec<Payload>,
+            ) -> Result<Self, PayloadConversionError> {
+                if let Err(reason) = check_arguments_size(&payloads) {
+                    return Ok(Self(Err(reason)));
+                }
+                let mut payloads = payloads.into_iter();
+                let first = match payloads.next() {
+                    Some(payload) => decode_payload(context, payload),
+                    None => decode_missing(),
+                };
+                $(
+                    let $value = match payloads.next() {
+                        Some(payload) => decode_payload::<Option<$T>>(context, payload),
+                        None => Ok(None),
+                    };
+                )+
+                let at = |position: u8| move |reason| format!("argument {position}: {reason}");
+                Ok(Self(first.map_err(at(1)).and_then(|first| {
+                    Ok((first, $($value.map_err(at($position))?),+))
+                })))
+            }
+        }
+    };
+}
+
+inputs! {
+    /// Two arguments of a workflow, of which clients may leave out the second.
     ///
-    /// # Errors
-    /// As [`Input::decode`]. The message says which argument it is about.
-    pub fn decode<W>(self, ctx: &WorkflowContext<W>) -> WorkflowResult<(A, Option<B>)> {
-        decode(self.0, ctx)
-    }
+    /// Prefer one struct with an `Option` field, and use this where clients already send a second argument:
+    /// the SDK's `MultiArgs2` needs both, so a client that sends one would hang the workflow. `null` means
+    /// left out, as it does in other SDKs.
+    ///
+    /// A client passes `(first, None).into()`, which goes out as one argument, or
+    /// `(first, Some(second)).into()`. It needs the SDK's own payload converter: a serde converter sends
+    /// only one argument.
+    ///
+    /// ```
+    /// # use shared::Inputs;
+    /// # use temporalio_macros::{workflow, workflow_methods};
+    /// # use temporalio_sdk::{WorkflowContext, WorkflowResult};
+    /// # #[workflow]
+    /// # #[derive(Default)]
+    /// # pub struct PollWorkflow;
+    /// # #[workflow_methods]
+    /// # impl PollWorkflow {
+    /// #[run]
+    /// pub async fn run(
+    ///     ctx: &mut WorkflowContext<Self>,
+    ///     arguments: Inputs<String, u64>,
+    /// ) -> WorkflowResult<String> {
+    ///     let (name, seconds) = arguments.decode(ctx)?;
+    ///     Ok(format!("{name} every {} s", seconds.unwrap_or(60)))
+    /// }
+    /// # }
+    /// ```
+    Inputs, B second 2
 }
 
-impl<A, B> From<(A, Option<B>)> for Inputs<A, B> {
-    fn from(values: (A, Option<B>)) -> Self {
-        Self(Ok(values))
-    }
-}
-
-impl<A: Serialize + 'static, B: Serialize + 'static> TemporalSerializable for Inputs<A, B> {
-    fn to_payloads(
-        &self,
-        context: &SerializationContext<'_>,
-    ) -> Result<Vec<Payload>, PayloadConversionError> {
-        let values = self.0.as_ref();
-        let (first, second) = values.map_err(|reason| encoding_error(reason.clone()))?;
-        let mut payloads = vec![context.converter.to_payload(context, first)?];
-        // Left out rather than null: a worker in another language may take only one argument.
-        if let Some(second) = second {
-            payloads.push(context.converter.to_payload(context, second)?);
-        }
-        check_arguments(&payloads)?;
-        Ok(payloads)
-    }
-}
-
-impl<A, B> TemporalDeserializable for Inputs<A, B>
-where
-    A: DeserializeOwned + 'static,
-    B: DeserializeOwned + 'static,
-{
-    fn from_payloads(
-        context: &SerializationContext<'_>,
-        payloads: Vec<Payload>,
-    ) -> Result<Self, PayloadConversionError> {
-        if let Err(reason) = check_arguments_size(&payloads) {
-            return Ok(Self(Err(reason)));
-        }
-        let mut payloads = payloads.into_iter();
-        let first = match payloads.next() {
-            Some(payload) => decode_payload(context, payload),
-            None => decode_missing(),
-        };
-        let second = match payloads.next() {
-            Some(payload) => decode_payload::<Option<B>>(context, payload),
-            None => Ok(None),
-        };
-        Ok(Self(match (first, second) {
-            (Ok(first), Ok(second)) => Ok((first, second)),
-            (Err(reason), _) => Err(format!("argument 1: {reason}")),
-            (_, Err(reason)) => Err(format!("argument 2: {reason}")),
-        }))
-    }
+inputs! {
+    /// Four arguments of a workflow, of which clients may leave out all but the first.
+    ///
+    /// Works as [`Inputs`]. A client passes `(first, None, None, None).into()`, which goes out as one
+    /// argument. `null` goes out for an argument that is left out before one that is not.
+    Inputs4, B second 2, C third 3, D fourth 4
 }
 
 fn decode<T, W>(decoded: Result<T, String>, ctx: &WorkflowContext<W>) -> WorkflowResult<T> {
@@ -599,6 +630,48 @@ mod tests {
             let error = decode_inputs(arguments).unwrap_err();
             assert!(error.starts_with(reason), "{error}");
         }
+    }
+
+    /// Of four arguments, those at the end are left out, and those before another are `null`. Both decode as absent.
+    #[test]
+    fn later_arguments_may_be_absent() -> anyhow::Result<()> {
+        type Four = Inputs4<String, Vec<u32>, bool, Item>;
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let a = || "a".to_owned();
+        let item = || Some(Item { amount: 3 });
+        let cases: [(Four, &[&str]); 4] = [
+            ((a(), None, None, None).into(), &[r#""a""#]),
+            (
+                (a(), None, Some(false), None).into(),
+                &[r#""a""#, "null", "false"],
+            ),
+            (
+                (a(), None, None, item()).into(),
+                &[r#""a""#, "null", "null", r#"{"amount":3}"#],
+            ),
+            (
+                (a(), Some(vec![7]), Some(true), item()).into(),
+                &[r#""a""#, "[7]", "true", r#"{"amount":3}"#],
+            ),
+        ];
+        for (arguments, json) in cases {
+            let payloads = converter.to_payloads(&context, &arguments)?;
+            let sent: Vec<_> = json
+                .iter()
+                .map(|json| payload("json/plain", json))
+                .collect();
+            assert_eq!(payloads, sent);
+            assert_eq!(
+                converter.from_payloads::<Four>(&context, payloads)?,
+                arguments
+            );
+        }
+        let wrong = [r#""a""#, "null", "null", "7"].map(|json| payload("json/plain", json));
+        let Inputs4(wrong) = converter.from_payloads::<Four>(&context, wrong.to_vec())?;
+        let reason = "argument 4: invalid type: integer `7`, expected struct Item";
+        assert_eq!(wrong.unwrap_err(), reason);
+        Ok(())
     }
 
     /// A converter of one's own that is serde's alone decodes through `from_serde`.

@@ -3,10 +3,11 @@
 //!
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
-//! [`Inputs`] for two arguments: they turn input that does not decode into a failed workflow; and
-//! [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a cancelled
-//! workflow end as cancelled whatever its activities return; [`child_id`], which fails the workflow if a
-//! child's id would be too long; and [`child_result`], which passes a cancellation on to a child.
+//! [`Inputs`] and [`Inputs4`] for two and four arguments: they turn input that does not decode into a failed
+//! workflow; and [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a
+//! cancelled workflow end as cancelled whatever its activities return; [`child_id`], which fails the
+//! workflow if a child's id would be too long; and [`child_result`], which passes a cancellation on to a
+//! child.
 //! Activities that heartbeat use [`last_heartbeat`] and [`stopped`], and activities that must not repeat a
 //! side effect use [`idempotency_key`].
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
@@ -49,7 +50,7 @@ pub use foreign::{AbsentAsNull, AbsentResults, data_converter};
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};
 pub use idempotency::idempotency_key;
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
-pub use input::{BAD_INPUT, Input, Inputs, at_most};
+pub use input::{BAD_INPUT, Input, Inputs, Inputs4, at_most};
 pub use json::{Json, JsonConverter};
 pub use or_cancelled::OrCancelled;
 pub use output::{StarterArgs, print_result, print_started};
