@@ -151,7 +151,7 @@ async fn collects_one_order() -> anyhow::Result<()> {
 }
 
 /// A batch is processed when no signal has arrived for the given time. Each signal, even a duplicate, starts the time
-/// anew with a timer of its own, and cancels the previous one. The default is ten seconds.
+/// again with a timer of its own, and cancels the previous one. The default is ten seconds.
 #[tokio::test]
 async fn waits_until_it_is_quiet() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

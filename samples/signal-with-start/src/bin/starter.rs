@@ -48,13 +48,12 @@ async fn main() -> MainResult {
     let args = Args::parse();
     let client = args.starter.connect().await?;
     match args.cart {
-        true => cart(&client, &args.starter).await?,
-        false => order(&client, &args).await?,
+        true => cart(&client, &args.starter).await,
+        false => order(&client, &args).await,
     }
-    Ok(())
 }
 
-async fn order(client: &Client, args: &Args) -> anyhow::Result<()> {
+async fn order(client: &Client, args: &Args) -> MainResult {
     let task_queue = args.starter.task_queue(TASK_QUEUE)?;
     // The id of the workflow follows from that of the order, so that all items of the order reach it, whoever
     // sends them.
@@ -82,7 +81,8 @@ async fn order(client: &Client, args: &Args) -> anyhow::Result<()> {
                 WorkflowStartOptions::new(task_queue, workflow_id.clone()).build(),
             )
             .await?;
-        handle.run_id().map(str::to_owned).context("no run id")
+        let run_id = handle.run_id().context("no run id")?;
+        anyhow::Ok(run_id.to_owned())
     };
     // By the id. The handle that signal-with-start returns is bound to one run.
     let handle = client.get_workflow_handle::<AccumulatorWorkflow>(workflow_id.clone());
@@ -113,7 +113,7 @@ async fn order(client: &Client, args: &Args) -> anyhow::Result<()> {
     print_result(&result)
 }
 
-async fn cart(client: &Client, starter: &StarterArgs) -> anyhow::Result<()> {
+async fn cart(client: &Client, starter: &StarterArgs) -> MainResult {
     let task_queue = starter.task_queue(TASK_QUEUE)?;
     let workflow_id = starter.workflow_id("cart")?;
     let handle = client.get_workflow_handle::<ShoppingCartWorkflow>(workflow_id.clone());
