@@ -657,11 +657,12 @@ mod tests {
         ];
         for (arguments, json) in cases {
             let payloads = converter.to_payloads(&context, &arguments)?;
-            let sent: Vec<_> = json
-                .iter()
-                .map(|json| payload("json/plain", json))
-                .collect();
-            assert_eq!(payloads, sent);
+            // The SDK writes `null` in an encoding of its own.
+            let sent = json.iter().map(|json| match *json {
+                "null" => payload("binary/null", ""),
+                json => payload("json/plain", json),
+            });
+            assert_eq!(payloads, sent.collect::<Vec<_>>());
             assert_eq!(
                 converter.from_payloads::<Four>(&context, payloads)?,
                 arguments
