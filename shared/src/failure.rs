@@ -2,8 +2,18 @@
 
 use crate::{connection, foreign, text::one_line};
 use std::{error::Error, fmt};
-use temporalio_client::{errors::WorkflowGetResultError, tonic};
-use temporalio_common::{data_converters::PayloadConversionError, error::IncomingError};
+use temporalio_client::{
+    errors::{WorkflowGetResultError, WorkflowUpdateError, WorkflowUpdateWithStartError},
+    tonic,
+};
+use temporalio_common::{
+    data_converters::{
+        DefaultFailureConverter, FailureConverter, PayloadConversionError, PayloadConverter,
+        SerializationContextData,
+    },
+    error::IncomingError,
+    protos::temporal::api::failure::v1::Failure,
+};
 
 /// Result of `main`. For an error, Rust prints `Error: ` and the line from [`describe`], and exits with status 1.
 pub type MainResult = Result<(), MainError>;
@@ -40,6 +50,15 @@ pub fn describe(error: &(dyn Error + 'static)) -> String {
         if let Some(WorkflowGetResultError::Failed(failure)) = error.downcast_ref() {
             parts.push("workflow failed".to_owned());
             push_failure(&mut parts, failure);
+            break;
+        }
+        if let Some(WorkflowUpdateWithStartError::Update(update)) = error.downcast_ref() {
+            next = Some(update);
+            continue;
+        }
+        if let Some(WorkflowUpdateError::Failed(failure)) = error.downcast_ref() {
+            parts.push("update failed".to_owned());
+            push_update_failure(&mut parts, failure);
             break;
         }
         let status = error.downcast_ref::<tonic::Status>();
@@ -93,6 +112,15 @@ fn push_failure(parts: &mut Vec<String>, failure: &IncomingError) {
             _ => push(parts, message),
         }
         next = failure.cause();
+    }
+}
+
+/// The client does not decode the failure of an update, as it does that of a workflow.
+fn push_update_failure(parts: &mut Vec<String>, failure: &Failure) {
+    let (json, none) = (PayloadConverter::default(), SerializationContextData::None);
+    match DefaultFailureConverter::default().to_error(failure.clone(), &json, &none) {
+        Ok(failure) => push_failure(parts, &failure),
+        Err(_) => push(parts, failure.message.clone()),
     }
 }
 

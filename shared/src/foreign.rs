@@ -2,7 +2,7 @@
 //! that it does not know.
 
 use crate::{
-    FilledFailures,
+    FilledFailures, TypedFailures,
     json::{encoding, encoding_error, unreadable},
     text::printable,
 };
@@ -10,8 +10,8 @@ use futures::{FutureExt, future::BoxFuture};
 use std::{cell::RefCell, rc::Rc};
 use temporalio_common::{
     data_converters::{
-        DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadCodec,
-        PayloadConversionError, PayloadConverter, SerializationContextData,
+        DataConverter, DefaultPayloadCodec, PayloadCodec, PayloadConversionError, PayloadConverter,
+        SerializationContextData,
     },
     error::{ActivityExecutionError, OutgoingWorkflowError},
     protos::temporal::api::common::v1::Payload,
@@ -31,12 +31,12 @@ pub(crate) const WRONG_ENCODING: &str = "Wrong encoding";
 
 /// Returns the data converter that [`ConnectionArgs::connect`](crate::ConnectionArgs::connect) installs.
 ///
-/// It is the SDK's own, which also accepts absent results and fills more fields of failures: see
-/// [`AbsentAsNull`] and [`FilledFailures`].
+/// It is the SDK's own, which also accepts absent results, fills more fields of failures, and keeps the types of
+/// failed updates and queries: see [`AbsentAsNull`], [`FilledFailures`] and [`TypedFailures`].
 pub fn data_converter() -> DataConverter {
     DataConverter::new(
         PayloadConverter::default(),
-        FilledFailures::<DefaultFailureConverter>::default(),
+        FilledFailures::<TypedFailures>::default(),
         AbsentAsNull(DefaultPayloadCodec),
     )
 }

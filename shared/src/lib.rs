@@ -9,7 +9,8 @@
 //! workflow if a child's id would be too long; and [`child_result`], which passes a cancellation on to a
 //! child.
 //! Activities that heartbeat use [`last_heartbeat`] and [`stopped`], and activities that must not repeat a
-//! side effect use [`idempotency_key`].
+//! side effect use [`idempotency_key`]. [`Lock`] lets handlers run one at a time, and [`was_rejected`] tells a
+//! starter whether an update was rejected or failed.
 //! [`LogFields`] goes around workflow code, and says whose log lines these are. [`SizeLimit`] goes
 //! around it too, and fails a workflow or an activity whose result is too large for the server.
 
@@ -27,6 +28,7 @@ mod ids;
 mod input;
 mod json;
 mod json_reader;
+mod lock;
 mod or_cancelled;
 mod output;
 mod running;
@@ -39,6 +41,8 @@ mod stack_trace;
 mod telemetry;
 mod text;
 mod tls;
+mod typed_failures;
+mod update;
 mod waiting;
 mod worker;
 
@@ -52,6 +56,7 @@ pub use idempotency::idempotency_key;
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
 pub use input::{BAD_INPUT, Input, Inputs, Inputs4, at_most};
 pub use json::{Json, JsonConverter};
+pub use lock::{Lock, LockGuard};
 pub use or_cancelled::OrCancelled;
 pub use output::{StarterArgs, print_result, print_started};
 pub use runs::histories;
@@ -61,5 +66,7 @@ pub use sleep::sleep;
 pub use stack_trace::{StackTraces, Traced};
 pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
 pub use text::printable;
+pub use typed_failures::TypedFailures;
+pub use update::was_rejected;
 pub use waiting::warn_while_waiting;
 pub use worker::{GRACEFUL_SHUTDOWN_PERIOD, SHUTDOWN_LIMIT, WorkerArgs, run_until_shutdown};

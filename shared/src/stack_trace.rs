@@ -1,11 +1,11 @@
 //! Stack traces in failures. The SDK leaves them empty, because a Rust error does not record where it was created.
 
-use crate::{AbsentAsNull, FilledFailures};
+use crate::{AbsentAsNull, FilledFailures, TypedFailures, typed_failures::of_handler};
 use std::{backtrace::Backtrace, error::Error, fmt};
 use temporalio_common::{
     data_converters::{
-        DataConverter, DefaultFailureConverter, DefaultPayloadCodec, FailureConverter,
-        PayloadConversionError, PayloadConverter, SerializationContextData,
+        DataConverter, DefaultPayloadCodec, FailureConverter, PayloadConversionError,
+        PayloadConverter, SerializationContextData,
     },
     error::{IncomingError, OutgoingActivityError, OutgoingError, OutgoingWorkflowError},
     protos::temporal::api::failure::v1::Failure,
@@ -71,7 +71,7 @@ impl<E: Error> Error for Traced<E> {
 /// `RUST_BACKTRACE=1` or `RUST_LIB_BACKTRACE=1`.
 pub struct StackTraces {
     crates: &'static [&'static str],
-    inner: FilledFailures<DefaultFailureConverter>,
+    inner: FilledFailures<TypedFailures>,
 }
 
 impl StackTraces {
@@ -96,6 +96,7 @@ impl StackTraces {
             // A failure that is passed on has its own stack trace.
             return None;
         };
+        let failure = of_handler(failure).unwrap_or(failure);
         let debug = format!("{:?}", failure.source_error());
         let (_, backtrace) = debug.split_once(HEADING)?;
         let ours = frames(backtrace).filter(|(symbol, location)| self.is_ours(symbol, *location));

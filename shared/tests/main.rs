@@ -4,6 +4,7 @@
 pub mod claims;
 pub mod faults;
 pub mod foreign;
+pub mod handlers;
 pub mod hello;
 pub mod init;
 pub mod input;

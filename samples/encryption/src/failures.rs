@@ -121,7 +121,7 @@ pub fn reveal(failure: &mut Failure, context: &SerializationContext<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::{StackTraces, Traced};
+    use shared::{StackTraces, Traced, TypedFailures};
     use temporalio_common::{
         data_converters::{ActivityExecutionDecodeHint, FailureDecodeHint},
         error::{ActivityExecutionError, OutgoingActivityError, OutgoingWorkflowError},
@@ -195,6 +195,36 @@ mod tests {
         } = error.failure();
         assert_eq!(message, "no disk");
         assert!(stack_trace.contains("src/failures.rs"), "{stack_trace}");
+    }
+
+    /// The failure of an update keeps its type, and its text is hidden, whichever converter is inside the other.
+    #[test]
+    fn hides_typed_failures() {
+        let default = DefaultFailureConverter::default;
+        let of_handler = || {
+            let failure =
+                ApplicationFailure::builder("no stock").type_name("OutOfStock".to_owned());
+            // As the SDK wraps what a handler returns.
+            OutgoingWorkflowError::from(Box::new(ApplicationFailure::new(failure.build())))
+        };
+        let json = PayloadConverter::default();
+        let context = SerializationContext::new(&NO_CONTEXT, &json);
+        for mut failure in [
+            to_failure(
+                &EncodedFailures::new(TypedFailures(default())),
+                of_handler(),
+            ),
+            to_failure(
+                &TypedFailures(EncodedFailures::new(default())),
+                of_handler(),
+            ),
+        ] {
+            assert_eq!(failure.message, ENCODED);
+            let info = failure.maybe_application_failure();
+            assert_eq!(info.map(|info| &*info.r#type), Some("OutOfStock"));
+            reveal(&mut failure, &context);
+            assert_eq!(failure.message, "no stock");
+        }
     }
 
     /// The texts of causes are moved back too, and a failure with plain texts stays unchanged.

@@ -9,10 +9,12 @@ pub mod workflows;
 use failures::EncodedFailures;
 use guard::PlaintextGuard;
 use payload_codec::EncryptionCodec;
-use shared::{AbsentAsNull, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use shared::{AbsentAsNull, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit, TypedFailures};
 use std::sync::Arc;
 use temporalio_client::Client;
-use temporalio_common::data_converters::{DataConverter, PayloadConverter};
+use temporalio_common::data_converters::{
+    DataConverter, DefaultFailureConverter, PayloadConverter,
+};
 use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
 use workflows::Workflow;
 
@@ -39,7 +41,7 @@ pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistr
 pub fn data_converter(codec: EncryptionCodec) -> DataConverter {
     DataConverter::new(
         PayloadConverter::default(),
-        EncodedFailures::default(),
+        EncodedFailures::new(TypedFailures::<DefaultFailureConverter>::default()),
         AbsentAsNull(codec),
     )
 }
