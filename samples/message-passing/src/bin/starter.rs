@@ -43,7 +43,7 @@ async fn main() -> MainResult {
     send_messages(&client, &workflow, language).await?;
     let result = workflow.get_result(Default::default()).await?;
     ask_after_the_end(&workflow).await?;
-    Ok(print_result(&result)?)
+    print_result(&result)
 }
 
 /// Sends a query, some updates, and the signal that lets the workflow end.
