@@ -56,7 +56,7 @@ async fn main() -> MainResult {
         Default::default(),
     )
     .await?;
-    Ok(print_result(&cart.get_result(Default::default()).await?)?)
+    print_result(&cart.get_result(Default::default()).await?)
 }
 
 /// Adds an item to the cart, and starts the cart if it is not running. Returns the subtotal, or nothing if the item is
