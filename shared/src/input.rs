@@ -314,6 +314,13 @@ inputs! {
 }
 
 inputs! {
+    /// Three arguments of a workflow, of which clients may leave out all but the first.
+    ///
+    /// Works as [`Inputs4`].
+    Inputs3, B second 2, C third 3
+}
+
+inputs! {
     /// Four arguments of a workflow, of which clients may leave out all but the first.
     ///
     /// Works as [`Inputs`]. A client passes `(first, None, None, None).into()`, which goes out as one

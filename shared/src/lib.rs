@@ -3,8 +3,9 @@
 //!
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
-//! [`Inputs`] and [`Inputs4`] for two and four arguments: they turn input that does not decode into a failed
-//! workflow; and [`sleep`], a timer that a workflow can be cancelled in; [`OrCancelled`], which lets a
+//! [`Inputs`], [`Inputs3`] and [`Inputs4`] for two to four arguments: they turn input that does not decode
+//! into a failed workflow; and [`sleep`] and [`wait_up_to`], timers that a workflow can be cancelled in;
+//! [`OrCancelled`], which lets a
 //! cancelled workflow end as cancelled whatever its activities return; [`child_id`], which fails the
 //! workflow if a child's id would be too long; and [`child_result`], which passes a cancellation on to a
 //! child.
@@ -43,6 +44,7 @@ mod text;
 mod tls;
 mod typed_failures;
 mod update;
+mod wait_up_to;
 mod waiting;
 mod worker;
 
@@ -54,7 +56,7 @@ pub use foreign::{AbsentAsNull, AbsentResults, data_converter};
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};
 pub use idempotency::idempotency_key;
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};
-pub use input::{BAD_INPUT, Input, Inputs, Inputs4, at_most};
+pub use input::{BAD_INPUT, Input, Inputs, Inputs3, Inputs4, at_most};
 pub use json::{Json, JsonConverter};
 pub use lock::{Lock, LockGuard};
 pub use or_cancelled::OrCancelled;
@@ -68,5 +70,6 @@ pub use telemetry::{LogFields, LogFormat, init_logs, init_logs_as};
 pub use text::printable;
 pub use typed_failures::TypedFailures;
 pub use update::was_rejected;
+pub use wait_up_to::wait_up_to;
 pub use waiting::warn_while_waiting;
 pub use worker::{GRACEFUL_SHUTDOWN_PERIOD, SHUTDOWN_LIMIT, WorkerArgs, run_until_shutdown};

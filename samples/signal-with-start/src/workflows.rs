@@ -6,13 +6,12 @@
 
 use crate::activities::{AccumulatorActivities, OrderItem};
 use serde::{Deserialize, Serialize};
-use shared::{BAD_INPUT, Input, Inputs4, OrCancelled};
+use shared::{BAD_INPUT, Input, Inputs4, OrCancelled, wait_up_to};
 use std::{collections::BTreeSet, mem, num::NonZeroU32, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ApplicationFailure, SyncWorkflowContext, TimerOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination, workflows::select,
+    ActivityOptions, ApplicationFailure, SyncWorkflowContext, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 /// Default time without a signal after which a batch is processed.
@@ -63,7 +62,8 @@ impl AccumulatorWorkflow {
             seen.unwrap_or_default(),
         )?;
         loop {
-            let quiet_now = !Self::signalled_within(ctx, quiet).await?;
+            let signalled = |workflow: &Self| !workflow.arrived.is_empty() || workflow.flush;
+            let quiet_now = !wait_up_to(ctx, quiet, signalled).await?;
             order.take_arrived(ctx);
             if ctx.state_mut(|workflow| mem::take(&mut workflow.flush)) || quiet_now {
                 // Taken out of the order, so that an item that arrives in the meantime makes a batch of its
@@ -104,31 +104,6 @@ impl AccumulatorWorkflow {
     #[signal(name = "flush")]
     pub fn flush(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _nothing: Input<()>) {
         self.flush = true;
-    }
-}
-
-impl AccumulatorWorkflow {
-    /// Waits for a signal, and returns false if none arrives in time.
-    async fn signalled_within(
-        ctx: &WorkflowContext<Self>,
-        quiet: Duration,
-    ) -> WorkflowResult<bool> {
-        let signalled = |workflow: &Self| !workflow.arrived.is_empty() || workflow.flush;
-        if ctx.state(signalled) {
-            return Ok(true);
-        }
-        // With a token of its own, as in `shared::sleep`. Without `cancel`, the timer of each window would stay
-        // in the history, and wake the workflow for nothing.
-        let token = WorkflowCancellationToken::new();
-        let timer = TimerOptions::builder(quiet).cancellation_token(token.clone());
-        select! {
-            _ = ctx.timer(timer.build()) => Ok(false),
-            arrived = ctx.wait_condition(signalled) => {
-                token.cancel();
-                arrived?;
-                Ok(true)
-            }
-        }
     }
 }
 
