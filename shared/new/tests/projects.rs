@@ -172,7 +172,7 @@ fn bad_requests_are_refused() -> anyhow::Result<()> {
             "nope",
             "my-app",
             &free,
-            "there is no pattern nope; there are: activity-choice async-activity-completion ",
+            "there is no pattern nope; there are: activity-choice approval async-activity-completion ",
         ),
         (
             "../hello",

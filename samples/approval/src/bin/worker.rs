@@ -12,5 +12,5 @@ async fn main() -> MainResult {
     let client = args.connect().await?;
     let options = worker_options(args.task_queue(TASK_QUEUE)?)?;
     let worker = Worker::new(&runtime, client, options)?;
-    Ok(run_until_shutdown(worker).await?)
+    run_until_shutdown(worker).await
 }
