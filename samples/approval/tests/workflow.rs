@@ -197,7 +197,7 @@ async fn a_decision_beats_the_timeout() -> anyhow::Result<()> {
 }
 
 /// A request is escalated when nobody decides in time, or at once if an approver wants it. Then one e-mail goes out, and
-/// the time starts anew: a day, unless the third argument shortens it.
+/// the time starts again: a day, unless the third argument shortens it.
 #[tokio::test]
 async fn escalates() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

@@ -59,7 +59,7 @@ async fn main() -> MainResult {
         Kind::Levels => levels(&client, &args).await?,
         Kind::Escalating => escalating(&client, &args).await?,
     };
-    Ok(print_result(&result)?)
+    print_result(&result)
 }
 
 impl Args {
