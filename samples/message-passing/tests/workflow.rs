@@ -9,7 +9,13 @@ use message_passing::{
 };
 use serde_json::{Value, json};
 use shared::{describe, was_rejected};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use temporalio_client::{
     Client, UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowHandle,
     WorkflowUpdateHandle,
@@ -22,14 +28,56 @@ use temporalio_common::{
         history::v1::history_event::Attributes,
     },
 };
-use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    WorkerOptions, WorkflowRegistrationError,
+    activities::{ActivityContext, ActivityError},
+};
 use testing::{TestEnv, activity_types, event_types, events, raw_json, until, with_worker};
+use tokio::time::sleep;
 
 type Handle = WorkflowHandle<Client, GreetingWorkflow>;
 
 /// The worker's options, with a service that does not know French.
 fn options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
     worker_options(task_queue, vec![French])
+}
+
+/// A greeting service that answers when a test opens it, or when its worker shuts down.
+#[derive(Clone, Default)]
+pub struct ClosedService(Arc<AtomicBool>);
+
+#[activities]
+impl ClosedService {
+    #[activity(name = "call_greeting_service")]
+    pub async fn call_greeting_service(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        language: Language,
+    ) -> Result<Option<String>, ActivityError> {
+        while !self.0.load(Ordering::Relaxed) {
+            if ctx.is_cancelled() {
+                return Err(ActivityError::cancelled());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(Some(format!("{language}")))
+    }
+}
+
+impl ClosedService {
+    fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The worker's options with this service.
+    fn options(&self, task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+        Ok(WorkerOptions::new(task_queue)
+            .graceful_shutdown_period(Duration::ZERO)
+            .register_workflow::<GreetingWorkflow>()?
+            .register_activities(self.clone())
+            .build())
+    }
 }
 
 async fn start(env: &TestEnv) -> anyhow::Result<Handle> {
@@ -184,23 +232,28 @@ async fn rejected_and_failed_updates() -> anyhow::Result<()> {
 /// meanwhile, and waits for all of them.
 #[tokio::test]
 async fn concurrent_updates() -> anyhow::Result<()> {
-    with_worker(options, async |env| {
-        let handle = start(&env).await?;
-        let arabic = start_using_activity(&handle, Arabic).await?;
-        let again = start_using_activity(&handle, Arabic).await?;
-        let hindi = start_using_activity(&handle, Hindi).await?;
-        approve(&handle).await?;
-        assert_eq!(set(&handle, Chinese).await?, English);
-        let previous = try_join3(
-            arabic.get_result(Default::default()),
-            again.get_result(Default::default()),
-            hindi.get_result(Default::default()),
-        );
-        assert_eq!(previous.await?, (Chinese, Arabic, Arabic));
-        assert_eq!(result(&handle).await?, "नमस्ते दुनिया");
-        assert_eq!(activity_types(&handle).await?, ["call_greeting_service"; 2]);
-        Ok(())
-    })
+    let service = ClosedService::default();
+    with_worker(
+        |queue| service.options(queue),
+        async |env| {
+            let handle = start(&env).await?;
+            let arabic = start_using_activity(&handle, Arabic).await?;
+            let again = start_using_activity(&handle, Arabic).await?;
+            let hindi = start_using_activity(&handle, Hindi).await?;
+            approve(&handle).await?;
+            assert_eq!(set(&handle, Chinese).await?, English);
+            service.open();
+            let previous = try_join3(
+                arabic.get_result(Default::default()),
+                again.get_result(Default::default()),
+                hindi.get_result(Default::default()),
+            );
+            assert_eq!(previous.await?, (Chinese, Arabic, Arabic));
+            assert_eq!(result(&handle).await?, "HINDI");
+            assert_eq!(activity_types(&handle).await?, ["call_greeting_service"; 2]);
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -235,32 +288,36 @@ async fn messages_before_the_first_task() -> anyhow::Result<()> {
 /// cancelled, and the caller does not hear that the workflow is gone.
 #[tokio::test]
 async fn cancelled_during_an_update() -> anyhow::Result<()> {
-    with_worker(options, async |env| {
-        let handle = start(&env).await?;
-        let update = start_using_activity(&handle, Arabic).await?;
-        let waiting = start_using_activity(&handle, Hindi).await?;
-        until(&handle, ActivityTaskScheduled).await?;
-        handle.cancel(Default::default()).await?;
-        for update in [update, waiting] {
-            let ended = update.get_result(Default::default()).await;
-            let Err(WorkflowUpdateError::Failed(failure)) = ended else {
-                bail!("{ended:?}");
-            };
-            assert!(!failure.message.contains("completed before"), "{failure:?}");
-        }
-        let ended = handle.get_result(Default::default()).await;
-        assert!(
-            matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
-            "{ended:?}"
-        );
-        Ok(())
-    })
+    let service = ClosedService::default();
+    with_worker(
+        |queue| service.options(queue),
+        async |env| {
+            let handle = start(&env).await?;
+            let update = start_using_activity(&handle, Arabic).await?;
+            let waiting = start_using_activity(&handle, Hindi).await?;
+            until(&handle, ActivityTaskScheduled).await?;
+            handle.cancel(Default::default()).await?;
+            for update in [update, waiting] {
+                let ended = update.get_result(Default::default()).await;
+                let Err(WorkflowUpdateError::Failed(failure)) = ended else {
+                    bail!("{ended:?}");
+                };
+                assert!(!failure.message.contains("completed before"), "{failure:?}");
+            }
+            let ended = handle.get_result(Default::default()).await;
+            assert!(
+                matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+                "{ended:?}"
+            );
+            Ok(())
+        },
+    )
     .await
 }
 
 /// A workflow that is cancelled before a worker has seen it ends CANCELED.
 #[tokio::test]
-async fn ends_cancelled() -> anyhow::Result<()> {
+async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let handle = start(&env).await?;
     env.ends_cancelled(&handle, options).await

@@ -515,9 +515,14 @@ async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     add(&env, &id, "item-1", "Widget").await?;
     flush(&order).await?;
     let cart: Cart = env.start_json("ShoppingCartWorkflow", &[]).await?;
+    order.cancel(Default::default()).await?;
     cart.cancel(Default::default()).await?;
-    env.ends_cancelled(&order, worker_options).await?;
-    until(&cart, WorkflowExecutionCanceled).await?;
+    // The worker must run until both have ended.
+    env.work(worker_options, async {
+        until(&order, WorkflowExecutionCanceled).await?;
+        until(&cart, WorkflowExecutionCanceled).await
+    })
+    .await?;
     Ok(())
 }
 

@@ -9,7 +9,9 @@ use continue_as_new::{
 use futures::future::try_join3;
 use shared::{MainResult, StarterArgs, histories, print_result, print_started};
 use std::time::Duration;
-use temporalio_client::{Client, WorkflowHandle, WorkflowStartOptions};
+use temporalio_client::{
+    Client, WorkflowHandle, WorkflowStartOptions, errors::WorkflowUpdateError, tonic::Code,
+};
 
 type Handle = WorkflowHandle<Client, LongRunningWorkflow>;
 
@@ -110,10 +112,16 @@ async fn add_items(current: &Handle, items: u32) -> anyhow::Result<()> {
 }
 
 async fn process_items(current: &Handle, items: u32) -> anyhow::Result<()> {
-    for _ in 0..items {
-        current
-            .execute_update(LongRunningWorkflow::process_items, 1, Default::default())
-            .await?;
+    let mut processed = 0;
+    while processed < items {
+        let update = LongRunningWorkflow::process_items;
+        match current.execute_update(update, 1, Default::default()).await {
+            Ok(_) => processed += 1,
+            // A signal arrived as a run ended, so the server rejected that workflow task and the update with
+            // it. The update was not applied: send it again.
+            Err(WorkflowUpdateError::Rpc(status)) if status.code() == Code::FailedPrecondition => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
