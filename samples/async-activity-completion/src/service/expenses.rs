@@ -217,6 +217,9 @@ async fn pay(service: &Service, id: &str, key: String) -> Result<Status, Refused
 
 /// Completes the activity that waits, if there is one and the expense is decided.
 async fn tell(service: &Service, id: &str) -> Result<(), Refused> {
+    // A decision and the registration of a token can arrive at the same time, and both end here. Without the lock,
+    // the second one would find no activity that waits, although its decision counts.
+    let _one_at_a_time = service.telling.lock().await;
     let change = service.expenses.change(id, |expense| expense.clone());
     let Some(expense) = change.await.map_err(unavailable)? else {
         return Err(INVALID_ID);

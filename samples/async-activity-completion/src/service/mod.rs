@@ -90,6 +90,8 @@ struct Service {
     url: Url,
     expenses: Store<Expense>,
     greetings: Store<Greeting>,
+    /// Held while an activity is completed.
+    telling: tokio::sync::Mutex<()>,
     work_seconds: u32,
 }
 
@@ -182,6 +184,7 @@ pub async fn run(
         url: Url::parse(&format!("http://{}/", listener.local_addr()?))?,
         expenses: Store::open(args.store.join("expenses"))?,
         greetings: Store::open(args.store.join("greetings"))?,
+        telling: Default::default(),
         work_seconds: args.work_seconds,
     });
     // The activities of the last run still wait.
