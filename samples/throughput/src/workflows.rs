@@ -23,8 +23,8 @@ const START_TO_CLOSE: Duration = Duration::from_secs(30);
 /// Default limit of the server for the pending activities of a workflow.
 const MAX_PENDING: u32 = 2000;
 
-/// Limit for the payloads of activities that run all at once. The server writes at most 4 MiB at a time, and needs one
-/// MiB of it for everything else that it writes about them.
+/// Limit for the payloads of activities that run all at once. The server writes at most 4 MiB at a time, and needs
+/// 1 MiB of these for its own records of the activities.
 const MAX_AT_ONCE: u64 = 3 << 20;
 
 /// The kind of steps that a workflow takes.

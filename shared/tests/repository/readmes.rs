@@ -22,6 +22,15 @@ use testing::{binaries, outside, root};
 /// Time limit of a command. Everything is built before the first command runs.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Sentences that every sample's README has, word for word.
+const FIXED_TEXTS: [&str; 2] = [
+    "If a worker is killed, its workflows continue on another worker. `make test` checks this: it kills the worker \
+     (`kill -9`) under the load in [`tests/load.json`](tests/load.json), and every workflow still ends as expected.",
+    "This creates a project of your own: the code of this sample under the new name, the parts of `shared` that it \
+     needs, tests, a Makefile, a Dockerfile and CI. `make test` and `make run` work there, and the project does not \
+     depend on this repository.",
+];
+
 /// The sections of every sample's README, in this order.
 const SECTIONS: [&str; 7] = [
     "What it shows",
@@ -260,6 +269,18 @@ fn samples_are_alike() -> anyhow::Result<()> {
             readme.contains(&run),
             "{pattern}'s README does not say `{run}`"
         );
+        let worker = Regex::new(&format!("cargo run (--release )?--bin {pattern}-worker"))?;
+        ensure!(
+            worker.is_match(&readme),
+            "{pattern}'s README does not say how to run its worker without make"
+        );
+        let words: Vec<&str> = readme.split_whitespace().collect();
+        for text in FIXED_TEXTS {
+            ensure!(
+                words.join(" ").contains(text),
+                "{pattern}'s README does not say: {text}"
+            );
+        }
         ensure!(
             std::fs::read_to_string(root().join("README.md"))?
                 .contains(&format!("samples/{pattern}/README.md")),
