@@ -3,9 +3,9 @@
 use anyhow::{bail, ensure};
 use continue_as_new::{
     worker_options,
-    workflows::{LongRunningInput, LongRunningWorkflow, State},
+    workflows::{BATCH_ITEMS, LongRunningInput, LongRunningWorkflow, State},
 };
-use futures::future::{try_join, try_join3};
+use futures::future::{join, try_join, try_join3};
 use serde_json::{Value, json};
 use shared::histories;
 use std::{collections::HashMap, time::Duration};
@@ -23,7 +23,10 @@ use temporalio_common::{
     protos::temporal::api::{
         common::v1::{Header, Payload},
         enums::v1::{
-            EventType::{self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew},
+            EventType::{
+                self, TimerFired, TimerStarted, WorkflowExecutionContinuedAsNew,
+                WorkflowExecutionUpdateAccepted,
+            },
             IndexedValueType,
         },
         history::v1::{HistoryEvent, history_event::Attributes},
@@ -183,6 +186,39 @@ async fn loses_no_signal_and_no_update() -> anyhow::Result<()> {
         assert!(updates > 0);
         // One after each batch.
         assert_eq!(histories(&first).await?.len(), 6);
+        Ok(())
+    })
+    .await
+}
+
+/// A cancelled workflow lets its update end before it ends itself, CANCELED: the caller learns that the update was
+/// cancelled, and not that the workflow is gone.
+#[tokio::test]
+async fn cancelled_during_an_update() -> anyhow::Result<()> {
+    with_worker(worker_options, async |env| {
+        let (first, _) = start(&env, state(0, 0), 1000, None).await?;
+        let update = LongRunningWorkflow::process_items;
+        let updating = first.execute_update(update, 7, Default::default());
+        let cancelling = async {
+            until(&first, WorkflowExecutionUpdateAccepted).await?;
+            first.cancel(Default::default()).await?;
+            anyhow::Ok(())
+        };
+        let (updated, cancelled) = join(updating, cancelling).await;
+        cancelled?;
+        // On a busy machine the batch may end before the cancellation arrives.
+        match updated {
+            Ok(updated) => assert_eq!(updated.processed_items % BATCH_ITEMS, 7),
+            Err(WorkflowUpdateError::Failed(failure)) => {
+                assert!(failure.message.contains("ancelled"), "{failure:?}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let ended = first.get_result(Default::default()).await;
+        ensure!(
+            matches!(ended, Err(WorkflowGetResultError::Cancelled { .. })),
+            "{ended:?}"
+        );
         Ok(())
     })
     .await
