@@ -17,7 +17,7 @@ use temporalio_common::{
     },
     protos::temporal::api::common::v1::Payload,
 };
-use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowResult};
+use temporalio_sdk::{ApplicationFailure, SyncWorkflowContext, WorkflowContext, WorkflowResult};
 
 /// Type of the application failure that reports bad input, for clients that tell failures apart.
 pub const BAD_INPUT: &str = "BadInput";
@@ -102,14 +102,30 @@ impl<T> Input<T> {
     ///
     /// # Errors
     /// A non-retryable [`ApplicationFailure`] of type [`BAD_INPUT`] that names the field. Return it from
-    /// an update or a query. In a signal handler, which has no caller to report to, log it and go on
-    /// without the signal.
+    /// an update or a query. For a signal, use [`Input::or_ignored`].
     #[allow(
         clippy::result_large_err,
         reason = "the SDK's own error type, by value, is what `?` takes"
     )]
     pub fn into_result(self) -> Result<T, ApplicationFailure> {
         self.0.map_err(bad_input)
+    }
+
+    /// Returns the value of a signal's argument, or `None` if the argument did not decode. In that case it logs a
+    /// warning with the name of the signal and the reason.
+    ///
+    /// Nobody waits for the outcome of a signal, and the workflow must not fail because of one.
+    pub fn or_ignored<W>(self, ctx: &SyncWorkflowContext<W>, signal: &str) -> Option<T> {
+        match self.0 {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                if !ctx.is_replaying() {
+                    let workflow_id = ctx.workflow_id();
+                    tracing::warn!(workflow_id, "{signal} ignored: bad input: {reason}");
+                }
+                None
+            }
+        }
     }
 
     fn value(&self) -> Result<&T, PayloadConversionError> {

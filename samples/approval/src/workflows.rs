@@ -95,7 +95,7 @@ impl ApprovalWorkflow {
         ctx: &mut SyncWorkflowContext<Self>,
         approval: Input<Approval>,
     ) {
-        let Some(approval) = decoded(ctx, approval) else {
+        let Some(approval) = approval.or_ignored(ctx, "submit_approval") else {
             return;
         };
         if self.approval.is_none() && !self.timed_out {
@@ -198,7 +198,7 @@ impl MultiLevelApprovalWorkflow {
         ctx: &mut SyncWorkflowContext<Self>,
         approval: Input<LevelApproval>,
     ) {
-        if let Some(approval) = decoded(ctx, approval) {
+        if let Some(approval) = approval.or_ignored(ctx, "submit_approval") {
             self.approvals.entry(approval.level).or_insert(approval);
         }
     }
@@ -254,7 +254,7 @@ impl EscalatingApprovalWorkflow {
         ctx: &mut SyncWorkflowContext<Self>,
         approval: Input<Approval>,
     ) {
-        match decoded(ctx, approval) {
+        match approval.or_ignored(ctx, "submit_approval") {
             Some(Approval {
                 decision: Decision::Escalated,
                 ..
@@ -348,18 +348,6 @@ fn seconds(limit: Option<NonZeroU32>) -> WorkflowResult<Duration> {
         );
     };
     Ok(Duration::from_secs(limit.get().into()))
-}
-
-/// Returns the argument of a signal, or nothing if it does not decode: nobody waits for the outcome of a
-/// signal, and the workflow must not fail because of it.
-fn decoded<T, W>(ctx: &SyncWorkflowContext<W>, argument: Input<T>) -> Option<T> {
-    match argument.into_result() {
-        Ok(argument) => Some(argument),
-        Err(failure) => {
-            ignored(ctx, failure);
-            None
-        }
-    }
 }
 
 fn ignored<W>(ctx: &SyncWorkflowContext<W>, reason: impl fmt::Display) {

@@ -86,15 +86,8 @@ impl OrderWorkflow {
         ctx: &mut SyncWorkflowContext<Self>,
         payment: Input<PaymentPayload>,
     ) {
-        match payment.into_result() {
-            Ok(payment) => {
-                self.payment.get_or_insert(payment);
-            }
-            Err(failure) => {
-                if !ctx.is_replaying() {
-                    tracing::warn!(workflow_id = ctx.workflow_id(), %failure, "payment_received ignored");
-                }
-            }
+        if let Some(payment) = payment.or_ignored(ctx, "payment_received") {
+            self.payment.get_or_insert(payment);
         }
     }
 }

@@ -89,15 +89,7 @@ impl LongRunningWorkflow {
     /// Adds items, which `run` processes after the current batch.
     #[signal(name = "add_items")]
     pub fn add_items(&mut self, ctx: &mut SyncWorkflowContext<Self>, items: Input<u64>) {
-        match items.into_result() {
-            Ok(items) => self.pending.push(items),
-            // Nobody waits for the outcome of a signal, and the workflow must not fail because of it.
-            Err(failure) => {
-                if !ctx.is_replaying() {
-                    tracing::warn!(workflow_id = ctx.workflow_id(), %failure, "add_items ignored");
-                }
-            }
-        }
+        self.pending.extend(items.or_ignored(ctx, "add_items"));
     }
 
     /// Adds items, and returns the state when `run` has processed them.

@@ -122,14 +122,8 @@ impl GreetingWorkflow {
     /// Lets the workflow end. Without an argument, the approval has no name.
     #[signal(name = "approve")]
     pub fn approve(&mut self, ctx: &mut SyncWorkflowContext<Self>, input: Input<Option<Approve>>) {
-        match input.into_result() {
-            Ok(input) => self.approver = Some(input.unwrap_or_default().name),
-            // Nobody waits for the outcome of a signal, and the workflow must not fail because of it.
-            Err(failure) => {
-                if !ctx.is_replaying() {
-                    tracing::warn!(workflow_id = ctx.workflow_id(), %failure, "approve ignored");
-                }
-            }
+        if let Some(input) = input.or_ignored(ctx, "approve") {
+            self.approver = Some(input.unwrap_or_default().name);
         }
     }
 

@@ -97,7 +97,7 @@ impl AccumulatorWorkflow {
     /// Adds an item to the batch.
     #[signal(name = "add-item")]
     pub fn add_item(&mut self, ctx: &mut SyncWorkflowContext<Self>, item: Input<OrderItem>) {
-        self.arrived.extend(decoded(ctx, "add-item", item));
+        self.arrived.extend(item.or_ignored(ctx, "add-item"));
     }
 
     /// Has the batch processed now.
@@ -227,7 +227,7 @@ impl ShoppingCartWorkflow {
     /// Puts an item into the cart.
     #[signal(name = "add_item")]
     pub fn add_item(&mut self, ctx: &mut SyncWorkflowContext<Self>, item: Input<CartItem>) {
-        self.arrived.extend(decoded(ctx, "add_item", item));
+        self.arrived.extend(item.or_ignored(ctx, "add_item"));
     }
 
     /// Ends the workflow with the items as its result.
@@ -280,20 +280,6 @@ impl CartItem {
     fn bytes(&self) -> usize {
         // Names of the fields, quantity and comma.
         60 + json_bytes(&self.item_id) + json_bytes(&self.product_id)
-    }
-}
-
-/// Returns the argument of a signal, or nothing if it does not decode: nobody waits for the outcome of a
-/// signal, and the workflow must not fail because of it.
-fn decoded<T, W>(ctx: &SyncWorkflowContext<W>, signal: &str, argument: Input<T>) -> Option<T> {
-    match argument.into_result() {
-        Ok(argument) => Some(argument),
-        Err(failure) => {
-            if !ctx.is_replaying() {
-                tracing::warn!(workflow_id = ctx.workflow_id(), %failure, "{signal} ignored");
-            }
-            None
-        }
     }
 }
 
