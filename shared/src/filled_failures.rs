@@ -56,8 +56,8 @@ impl<C: FailureConverter> FailureConverter for FilledFailures<C> {
         }
         if failure.message == WRONG_ENCODING {
             failure.message =
-                "the arguments cannot be read: their number is wrong, or the encoding of \
-                               one (if it is binary/encrypted, start the worker with the key)"
+                "the arguments cannot be read: their number is wrong, or the encoding of one \
+                 (if it is binary/encrypted, start the worker with the key)"
                     .to_owned();
         }
         let mut next = Some(&mut failure);
