@@ -99,23 +99,33 @@ impl StackTraces {
         let failure = of_handler(failure).unwrap_or(failure);
         let debug = format!("{:?}", failure.source_error());
         let (_, backtrace) = debug.split_once(HEADING)?;
-        let ours = frames(backtrace).filter(|(symbol, location)| self.is_ours(symbol, *location));
-        let lines: Vec<String> = ours
-            .map(|(symbol, location)| line(symbol, location))
+        Some(self.stack_trace(backtrace))
+    }
+
+    fn stack_trace(&self, backtrace: &str) -> String {
+        let frames: Vec<_> = frames(backtrace).collect();
+        // What follows the SDK's last frame is the code that runs the worker. The backtrace of a panic has nothing
+        // else: the SDK makes the error where it catches the panic.
+        let end = frames
+            .iter()
+            .rposition(|(symbol, location)| is_sdk(symbol, *location))
+            .unwrap_or(frames.len());
+        let lines: Vec<String> = frames[..end]
+            .iter()
+            .filter(|(symbol, location)| self.is_ours(symbol, *location))
+            .map(|(symbol, location)| line(symbol, *location))
             .collect();
-        Some(lines.join("\n"))
+        lines.join("\n")
     }
 
     fn is_ours(&self, symbol: &str, location: Option<&str>) -> bool {
         let made_by_us = symbol.contains("stack_trace::Traced");
-        let path = symbol.trim_start_matches('<');
-        let krate = path.split("::").next().unwrap_or_default();
         !made_by_us
             && match location {
                 Some(at) => {
                     at.contains(".rs:") && !NOT_OURS.iter().any(|folder| at.contains(folder))
                 }
-                None => self.crates.contains(&krate),
+                None => self.crates.contains(&crate_of(symbol)),
             }
     }
 }
@@ -142,6 +152,19 @@ impl FailureConverter for StackTraces {
         context: &SerializationContextData,
     ) -> Result<IncomingError, PayloadConversionError> {
         self.inner.to_error(failure, payload_converter, context)
+    }
+}
+
+/// Returns the name of the crate in a symbol that has it.
+fn crate_of(symbol: &str) -> &str {
+    let path = symbol.trim_start_matches('<');
+    path.split("::").next().unwrap_or_default()
+}
+
+fn is_sdk(symbol: &str, location: Option<&str>) -> bool {
+    match location {
+        Some(at) => at.contains("/temporalio-sdk-") || at.contains("/temporalio-sdk/"),
+        None => crate_of(symbol) == "temporalio_sdk",
     }
 }
 
@@ -220,17 +243,20 @@ mod tests {
              2: {async_fn#0}\n             at /home/me/my-app/src/lib.rs:5:6\n   \
              3: poll<u8>\n             at /rustc/5980/library/core/src/future.rs:1:9\n  \
              12: main\n";
+        let expected = "at <my_app::Thing>::new\n\
+            at my_app::run (src/bin/worker.rs:12)\n\
+            at async fn (src/lib.rs:5)";
         let converter = StackTraces::new(&["my_app"]);
-        let read: Vec<String> = frames(backtrace)
-            .filter(|(symbol, location)| converter.is_ours(symbol, *location))
-            .map(|(symbol, location)| line(symbol, location))
-            .collect();
-        let expected = [
-            "at <my_app::Thing>::new",
-            "at my_app::run (src/bin/worker.rs:12)",
-            "at async fn (src/lib.rs:5)",
-        ];
-        assert_eq!(read, expected);
+        assert_eq!(converter.stack_trace(backtrace), expected);
+
+        // The SDK runs that code, and `main` runs the SDK.
+        for sdk in [
+            "<temporalio_sdk::Worker>::run",
+            "run\n             at /registry/src/index/temporalio-sdk-1.1.1/src/lib.rs:7:8",
+        ] {
+            let backtrace = format!("{backtrace}  13: {sdk}\n  14: my_app::main\n");
+            assert_eq!(converter.stack_trace(&backtrace), expected);
+        }
     }
 
     /// Measures the cost of a stack trace: `cargo test -p shared --lib costs -- --ignored --nocapture`.

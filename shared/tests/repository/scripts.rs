@@ -359,7 +359,8 @@ fn input_arrives_as_typed() -> anyhow::Result<()> {
 }
 
 /// `make test` finds the tests in cargo's messages, and runs each in the folder of its package. A test that hangs is
-/// killed with the processes that it has started, and fails. The cargo here is a fake with two tests.
+/// killed with the processes that it has started, and fails. The last lines say which tests failed, and why. The cargo
+/// here is a fake with two tests.
 #[test]
 fn make_test_runs_the_tests_that_cargo_lists() -> anyhow::Result<()> {
     let checkout = checkout()?;
@@ -398,12 +399,20 @@ fn make_test_runs_the_tests_that_cargo_lists() -> anyhow::Result<()> {
     }
     ensure!(output.status.success(), "{output:?}");
 
+    let fails = "echo 'test a::b ... FAILED'; seq 90; echo 'test c ... FAILED'; seq 91 99; exit 1";
+    script(&programs.join("input-0123"), fails)?;
+    let output = test()?;
+    let failed = "Error: failed: shared, input\n\
+        test a::b ... FAILED\n1\n2\n3\n4\n--\ntest c ... FAILED\n91\n92\n93\n94\n";
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(!output.status.success() && said.ends_with(failed), "{said}");
+
     script(&programs.join("input-0123"), "echo begun; sleep 600")?;
     let output = test()?;
     let printed = String::from_utf8_lossy(&output.stdout);
     let killed = "Running shared, input\nbegun\nError: killed, it took longer than 2 s\n";
     ensure!(printed.contains(killed), "not {killed}: {output:?}");
-    let failed = "Error: failed: shared, input\n";
+    let failed = "Error: failed: shared, input\nError: killed, it took longer than 2 s\n";
     let said = String::from_utf8(output.stderr)?;
     ensure!(!output.status.success() && said.ends_with(failed), "{said}");
     Ok(())
