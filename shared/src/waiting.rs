@@ -214,7 +214,8 @@ impl Watch {
             ),
             Trouble::Failing(reason) => format!(
                 "the workflow task has failed {failures} times: {reason}; the server retries it until \
-                 a worker completes it: fix the code and restart the worker, or terminate the workflow"
+                 a worker completes it: fix the code, restart the worker, and reset the workflow to retry at \
+                 once; or terminate it"
             ),
         }
     }

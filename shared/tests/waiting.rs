@@ -133,8 +133,8 @@ async fn a_failing_workflow_task_is_reported() -> anyhow::Result<()> {
         let failures = start.strip_prefix("waiting  the workflow task has failed ");
         ensure!(failures.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count >= 2)), "{line}");
         let begins = r"Workflow function panicked: no Ada \u{1b}[31m\u{9b}2Jxxx";
-        let ends = "xxx…; the server retries it until a worker completes it: fix the code and restart \
-                    the worker, or terminate the workflow";
+        let ends = "xxx…; the server retries it until a worker completes it: fix the code, restart the \
+                    worker, and reset the workflow to retry at once; or terminate it";
         ensure!(reason.starts_with(begins) && reason.ends_with(ends), "{line}");
         ensure!(line.len() < 600, "{} bytes", line.len());
 
