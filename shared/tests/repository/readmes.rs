@@ -14,7 +14,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
-    sync::{Mutex, mpsc},
+    sync::{LazyLock, Mutex, mpsc},
     time::{Duration, Instant},
 };
 use testing::{binaries, outside, root};
@@ -87,8 +87,9 @@ fn steps(markdown: &str) -> Vec<Step> {
     steps
 }
 
-fn mask(line: &str) -> String {
-    let masks = [
+/// What differs between two runs, and its name. Compiled once, because each takes milliseconds.
+static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    [
         (r"-[0-9a-f]{8}\b", "-<id>"),
         (
             r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -102,18 +103,19 @@ fn mask(line: &str) -> String {
         (r"(src/\w+\.rs):\d+", "$1:<line>"),
         (r"(localhost|127\.0\.0\.1):\d+", "<address>"),
         (r"^server   .*", "server"),
-    ];
-    masks
-        .iter()
-        .fold(line.trim_end().to_owned(), |line, (pattern, name)| {
-            Regex::new(pattern)
-                .expect("a valid mask")
-                .replace_all(&line, *name)
-                .into_owned()
-        })
+    ]
+    .map(|(pattern, name)| (Regex::new(pattern).expect("a valid mask"), name))
+    .into()
+});
+
+fn mask(line: &str) -> String {
+    let line = line.trim_end().to_owned();
+    MASKS.iter().fold(line, |line, (pattern, name)| {
+        pattern.replace_all(&line, *name).into_owned()
+    })
 }
 
-/// Whether `expected`, in which `...` stands for any lines, describes the whole of `actual`.
+/// Whether `expected`, in which `...` stands for any lines, describes the whole of `actual`. Both are masked.
 fn matches(expected: &[String], actual: &[String]) -> bool {
     match expected.split_first() {
         None => actual.is_empty(),
@@ -122,13 +124,14 @@ fn matches(expected: &[String], actual: &[String]) -> bool {
         }
         Some((first, rest)) => actual
             .split_first()
-            .is_some_and(|(line, more)| mask(first) == mask(line) && matches(rest, more)),
+            .is_some_and(|(line, more)| first == line && matches(rest, more)),
     }
 }
 
 fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
     let interrupted = step.expected.last().is_some_and(|line| line == "^C");
     let expected = &step.expected[..step.expected.len() - usize::from(interrupted)];
+    let masked: Vec<String> = expected.iter().map(|line| mask(line)).collect();
     let mut command = outside("sh");
     let mut child = command
         .args(["-c", &format!("exec 2>&1; {}", step.command)])
@@ -155,16 +158,20 @@ fn run(step: &Step, address: &str, binaries: &Path) -> anyhow::Result<()> {
             .map_while(Result::ok)
             .try_for_each(|l| sender.send(l))
     });
-    let (deadline, mut actual) = (Instant::now() + PATIENCE, Vec::new());
+    let (deadline, mut actual, mut masked_actual) =
+        (Instant::now() + PATIENCE, Vec::new(), Vec::new());
     let building = Regex::new(r"^ +(Compiling|Finished|Blocking) ").expect("valid");
     let matched = loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) if building.is_match(&line) => {}
-            Ok(line) => actual.push(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => break matches(expected, &actual),
+            Ok(line) => {
+                masked_actual.push(mask(&line));
+                actual.push(line);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break matches(&masked, &masked_actual),
             Err(mpsc::RecvTimeoutError::Timeout) => break false,
         }
-        if interrupted && matches(expected, &actual) {
+        if interrupted && matches(&masked, &masked_actual) {
             break true;
         }
     };
