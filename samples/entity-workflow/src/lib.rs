@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+pub mod account;
+pub mod activities;
+pub mod client;
+pub mod recent_updates;
+pub mod workflows;
+
+use activities::UserActivities;
+use recent_updates::UpdateIds;
+use shared::{AbsentResults, GRACEFUL_SHUTDOWN_PERIOD, LogFields, SizeLimit};
+use temporalio_sdk::{WorkerOptions, WorkflowRegistrationError};
+use workflows::UserAccountWorkflow;
+
+/// The task queue of this sample.
+pub const TASK_QUEUE: &str = "entity-workflow-task-queue";
+
+/// Returns the options of this sample's worker, for the worker binary and the tests.
+///
+/// # Errors
+/// If two workflows have the same type.
+pub fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
+    Ok(WorkerOptions::new(task_queue)
+        .graceful_shutdown_period(GRACEFUL_SHUTDOWN_PERIOD)
+        .register_workflow::<UserAccountWorkflow>()?
+        .register_activities(UserActivities)
+        .activity_inbound_interceptor(LogFields)
+        .workflow_interceptor(LogFields::in_workflows())
+        .activity_inbound_interceptor(SizeLimit)
+        .workflow_interceptor(SizeLimit::in_workflows())
+        .workflow_interceptor(AbsentResults::in_workflows())
+        // Without it, no handler knows the id of its update, and all updates fail.
+        .workflow_interceptor(UpdateIds::in_workflows())
+        .build())
+}
