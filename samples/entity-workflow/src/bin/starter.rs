@@ -81,10 +81,10 @@ async fn main() -> MainResult {
     account
         .signal(delete, ().into(), Default::default())
         .await?;
-    let result = account.get_result(Default::default()).await?;
+    account.get_result(Default::default()).await?;
     let state = state(&account).await?;
     eprintln!("deleted  after {} updates", state.updates_applied);
-    print_result(&result)
+    print_result(&())
 }
 
 /// Creates the account with its first profile, unless it exists. Returns a handle of the run that took the update.
