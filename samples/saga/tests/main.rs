@@ -1,0 +1,7 @@
+//! The integration tests. They are one binary, because each further binary costs seconds and disk space.
+
+pub mod faults;
+pub mod payment;
+pub mod replay;
+pub mod whole;
+pub mod workflow;
