@@ -193,6 +193,7 @@ pub struct ServerProcess {
     child: Child,
     port: u16,
     database: PathBuf,
+    flags: &'static [&'static str],
 }
 
 impl ServerProcess {
@@ -201,6 +202,14 @@ impl ServerProcess {
     /// # Errors
     /// If the server does not start or does not answer.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`ServerProcess::start`], but with more flags of `temporal server start-dev`.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::start`].
+    pub async fn start_with(flags: &'static [&'static str]) -> anyhow::Result<Self> {
         // Below the range from which the system assigns ports. Otherwise the port could be taken at the restart.
         let port = loop {
             let port = 20000 + Uuid::new_v4().as_fields().1 % 10000;
@@ -209,22 +218,24 @@ impl ServerProcess {
             }
         };
         let database = std::env::temp_dir().join(format!("{}.db", Uuid::new_v4()));
-        let child = Self::spawn(port, &database)?;
+        let child = Self::spawn(port, &database, flags)?;
         let server = Self {
             child,
             port,
             database,
+            flags,
         };
         server.answers().await?;
         Ok(server)
     }
 
-    fn spawn(port: u16, database: &Path) -> anyhow::Result<Child> {
+    fn spawn(port: u16, database: &Path, flags: &[&str]) -> anyhow::Result<Child> {
         let script = root().join("shared/scripts/server");
         Command::new(&script)
             .arg("run")
             .arg(port.to_string())
             .arg(database)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -259,7 +270,7 @@ impl ServerProcess {
     pub async fn kill_and_restart(&mut self, pause: Duration) -> anyhow::Result<()> {
         self.child.kill().await?;
         sleep(pause).await;
-        self.child = Self::spawn(self.port, &self.database)?;
+        self.child = Self::spawn(self.port, &self.database, self.flags)?;
         self.answers().await
     }
 

@@ -15,6 +15,7 @@ pub mod operate;
 mod outside;
 mod replay;
 mod server;
+mod skipping;
 mod wait;
 
 pub use history::{
@@ -25,6 +26,7 @@ pub use load::{Case, End, Load};
 pub use outside::{binaries, binaries_of, outside};
 pub use replay::{replay, replay_all};
 pub use server::{address, root};
+pub use skipping::{elapsed, skip_time, with_time_skipping};
 pub use wait::{eventually, within};
 
 use anyhow::{Context, bail, ensure};
