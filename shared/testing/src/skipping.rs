@@ -101,5 +101,5 @@ pub async fn elapsed<W: HasWorkflowDefinition>(
     let times = events.iter().filter_map(|event| event.event_time);
     let mut times = times.filter_map(|time| SystemTime::try_from(time).ok());
     let first = times.next().unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(times.last().unwrap_or(first).duration_since(first)?)
+    Ok(times.next_back().unwrap_or(first).duration_since(first)?)
 }
