@@ -1,0 +1,5 @@
+//! The integration tests. They are one binary, because each further binary costs seconds and disk space.
+
+pub mod replay;
+pub mod time_skipping;
+pub mod workflow;
