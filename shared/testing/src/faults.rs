@@ -414,7 +414,8 @@ impl LoadTest {
         server: &str,
         address: &str,
     ) -> anyhow::Result<Self> {
-        let mut load = Load::parse(load)?;
+        let task_queue = format!("survives-{}", Uuid::new_v4());
+        let mut load = Load::parse(&load.replace("{task_queue}", &task_queue))?;
         let ledger = load.ledger.then(Ledger::create).transpose()?;
         load.worker_args
             .extend(ledger.iter().flat_map(Ledger::args));
@@ -423,7 +424,7 @@ impl LoadTest {
             binary: binary.into(),
             load,
             address: address.to_owned(),
-            task_queue: format!("survives-{}", Uuid::new_v4()),
+            task_queue,
             ledger,
         })
     }

@@ -42,7 +42,8 @@ pub struct Load {
 pub struct Case {
     /// Workflow type.
     pub workflow: String,
-    /// Arguments.
+    /// Arguments, in which `{task_queue}` stands for the task queue of the test. With it, workflows of one test share
+    /// something that no other test uses.
     #[serde(default)]
     pub input: Vec<Value>,
     /// Signal without arguments, which is sent as soon as the workflow has started.
