@@ -81,7 +81,10 @@ impl MutexActivities {
         // At the deadline the lease is over. The work must not go on until the server says so.
         let done = match timeout(time_left(&ctx), work).await {
             Ok(done) => done,
-            Err(_) => Err(anyhow!("the lease is over before the work is done").into()),
+            Err(_) => {
+                let error = anyhow!("the lease is over before the work is done");
+                Err(ApplicationFailure::non_retryable(error).into())
+            }
         };
         if let Some(ledger) = &self.ledger {
             ledger.leave(&token, &workflow_id)?;

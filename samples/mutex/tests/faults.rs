@@ -73,7 +73,7 @@ async fn other_inside(ledger: &Ledger, token: &str) -> anyhow::Result<String> {
     within("a holder", inside).await
 }
 
-/// Two hundred workflows contend for one lock. Half of them are terminated while they wait, and one while it holds the
+/// Two hundred workflows contend for one lock. Two thirds of them are terminated while they wait, and one while it holds the
 /// lock. The worker is killed while a holder uses the resource, and again at another moment.
 ///
 /// The ledger of the resource shows that nobody enters or leaves after the next holder has entered. The history of the
@@ -119,7 +119,7 @@ async fn hundreds_of_contenders() -> anyhow::Result<()> {
     let started = (0..REQUESTERS).map(|_| start(WORK_MS, LEASE_MS));
     let requesters: Vec<Requester> = try_join_all(started).await?;
     asked(2 + REQUESTERS).await?;
-    let (gone, waiting) = requesters.split_at(REQUESTERS / 2);
+    let (gone, waiting) = requesters.split_at(REQUESTERS * 2 / 3);
     try_join_all(gone.iter().map(|one| one.terminate(Default::default()))).await?;
 
     release(&by_id, &lease).await?;

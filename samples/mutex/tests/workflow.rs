@@ -539,6 +539,21 @@ async fn cancelled_as_the_lock_is_granted() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A requester does not use a lease that is over when it learns about it. It asks for another one.
+#[tokio::test]
+async fn asks_for_a_new_lease() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let (resource_id, lock) = resource(&env);
+    let requester = start(&env, &[json!(resource_id), json!(0), json!(LONG)]).await?;
+    let lease = json!({"releaseSignalName": "release-lock", "token": "1", "expiresAtMs": 1});
+    send(&requester, "lock-acquired", &[lease]).await?;
+    env.work(options, async {
+        done(&requester).await?;
+        done(&lock).await
+    })
+    .await
+}
+
 /// An API that fails for good.
 pub struct BrokenApi;
 
