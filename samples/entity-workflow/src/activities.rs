@@ -37,7 +37,7 @@ impl UserActivities {
 mod tests {
     use super::*;
     use anyhow::bail;
-    use temporalio_sdk::testing::ActivityEnvironment;
+    use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
     /// The activity runs without a server and without a worker. Its failure is final, and has a type.
     #[tokio::test]
@@ -50,7 +50,8 @@ mod tests {
         let validate = UserActivities::validate_profile;
         env.run(validate, profile("ada@example.com")).await?;
         let failed = env.run(validate, profile("ada.example.com")).await;
-        let Err(ActivityError::Application(failure)) = failed else {
+        let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) = failed
+        else {
             bail!("{failed:?}");
         };
         assert_eq!(

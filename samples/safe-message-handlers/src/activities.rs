@@ -100,7 +100,7 @@ fn is_bad(id: &str) -> bool {
     let number = id
         .strip_prefix("node-")
         .and_then(|number| number.parse().ok());
-    number.is_some_and(|number: u64| number % 5 == 0)
+    number.is_some_and(|number: u64| number.is_multiple_of(5))
 }
 
 #[cfg(test)]
