@@ -20,9 +20,8 @@ use temporalio_sdk::{
     },
 };
 
-/// Number of updates to remember. A workflow handles at most ten at a time, so an update is forgotten only if its
-/// client sends it again after ninety other updates have been completed. This many updates with the longest ids and
-/// failures fit into the input of the next run.
+/// Number of updates to remember. A run forgets an update when this many other ones have been completed after it. This
+/// many updates with the longest ids and failures fit into the input of the next run.
 pub const REMEMBERED: usize = 100;
 
 /// Maximum length of the type and of the text of a failure that is remembered, in bytes.

@@ -594,6 +594,25 @@ async fn refuses_bad_input_with_an_update() -> anyhow::Result<()> {
     .await
 }
 
+/// In a worker without the interceptor, an update fails instead of being applied twice some day.
+#[tokio::test]
+async fn needs_the_interceptor() -> anyhow::Result<()> {
+    let options = |task_queue: &str| {
+        let options = WorkerOptions::new(task_queue).register_workflow::<UserAccountWorkflow>()?;
+        Ok::<_, WorkflowRegistrationError>(options.build())
+    };
+    with_worker(options, async |env| {
+        let account = start(&env, json!({"user_id": "42"})).await?;
+        let suspended = suspend(&account, "suspend-1").await;
+        let reason =
+            "the update has no id: register `UpdateIds::in_workflows()` in the worker's options";
+        failed(suspended, reason);
+        account.terminate(Default::default()).await?;
+        Ok(())
+    })
+    .await
+}
+
 /// A profile that does not decode is rejected. Messages without argument ignore any that they get.
 #[tokio::test]
 async fn refuses_bad_messages() -> anyhow::Result<()> {
