@@ -51,10 +51,11 @@ impl TransactionWorkflow {
                 .cancellation_token(token.clone())
                 .build();
             let cancel = TransactionActivities::cancel_transaction;
+            // Without `or_cancelled`, so that a failed cleanup fails the workflow.
             ctx.execute_activity(cancel, Json(transaction), options)
                 .await?;
         }
-        // The end of the workflow would abort an update that has just arrived.
+        // The end of the workflow would abort an update that has not finished.
         let options = WaitConditionOptions::builder().cancellation_token(token.clone());
         ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
             .await?;

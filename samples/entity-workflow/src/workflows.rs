@@ -140,6 +140,7 @@ impl UserAccountWorkflow {
             };
             let options = ActivityOptions::with_close_timeouts(timeouts).build();
             let validate = UserActivities::validate_profile;
+            // Without `or_cancelled`, because an error ends the update and not the workflow.
             ctx.execute_activity(validate, profile.clone(), options)
                 .await?;
             Self::apply(ctx, |account| account.profile = Some(profile))
