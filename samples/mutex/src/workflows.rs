@@ -25,8 +25,8 @@ use temporalio_sdk::{
 /// Most requesters that can wait at the same time. All of them must fit into the input of the lock's next run.
 pub const MAX_WAITERS: usize = 1000;
 
-/// Time limit for one attempt at a short activity.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for one attempt at a short activity. If its worker is killed, the server tries again after this time.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time without a heartbeat after which the server gives an attempt up. A killed worker is noticed after this time.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -355,16 +355,18 @@ impl OneAtATimeWorkflow {
         work_ms: u32,
         lease: &Lease,
     ) -> WorkflowResult<()> {
-        let within_lease = || {
-            let timeouts = ActivityCloseTimeouts::ScheduleToClose(lease.time_left(ctx));
-            ActivityOptions::with_close_timeouts(timeouts)
+        let within_lease = |start_to_close| {
+            ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
+                schedule_to_close: lease.time_left(ctx),
+                start_to_close,
+            })
         };
         let locked = MultiArgs2(resource_id.to_owned(), lease.token.clone());
-        let options = within_lease().build();
+        let options = within_lease(ATTEMPT_TIMEOUT).build();
         ctx.execute_activity(MutexActivities::notify_locked, locked, options)
             .await
             .or_cancelled(ctx)?;
-        let options = within_lease()
+        let options = within_lease(lease.time_left(ctx))
             .heartbeat_timeout(HEARTBEAT_TIMEOUT)
             // Otherwise a cancelled workflow would release the lock while its activity still uses the resource.
             .cancellation_type(ActivityCancellationType::WaitCancellationCompleted);
