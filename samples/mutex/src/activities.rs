@@ -32,8 +32,8 @@ pub struct MutexActivities {
 
 #[activities]
 impl MutexActivities {
-    /// Asks for the lock of a resource, and starts the lock if it is not running. Takes the id of the resource, the time
-    /// of the lease in milliseconds, and the task queue of the lock.
+    /// Asks for the lock of a resource, and starts the lock if it is not running. Takes the id of the resource, the
+    /// time of the lease in milliseconds, and the task queue of the lock.
     ///
     /// If an attempt is repeated, the lock gets the request twice, and ignores the second one.
     #[activity(name = "signalWithStartLockWorkflow")]

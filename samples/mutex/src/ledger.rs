@@ -7,8 +7,8 @@ use std::{
     path::PathBuf,
 };
 
-/// A file with one line for each time that a holder enters or leaves: `enter <token>` or `leave <token>`, a tab, and the
-/// escaped id of the holder's workflow.
+/// A file with one line for each time that a holder enters or leaves: `enter <token>` or `leave <token>`, a tab, and
+/// the escaped id of the holder's workflow.
 #[derive(Clone, Debug)]
 pub struct Ledger(PathBuf);
 

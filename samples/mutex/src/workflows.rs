@@ -97,8 +97,8 @@ pub struct LockWorkflow {
 
 #[workflow_methods]
 impl LockWorkflow {
-    /// Grants leases. A client sends no arguments. A run that continues another one gets the requests that wait, and the
-    /// holder.
+    /// Grants leases. A client sends no arguments. A run that continues another one gets the requests that wait, and
+    /// the holder.
     #[run(name = "lockWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -149,8 +149,8 @@ impl LockWorkflow {
         }
     }
 
-    /// Gives the lock back. Only the token of the current lease does so. A late release would otherwise free the lock of
-    /// somebody else.
+    /// Gives the lock back. Only the token of the current lease does so. A late release would otherwise free the lock
+    /// of somebody else.
     #[signal(name = "release-lock")]
     pub fn release_lock(&mut self, ctx: &mut SyncWorkflowContext<Self>, release: Input<Release>) {
         if let Some(release) = release.or_ignored(ctx, "release-lock") {
@@ -255,8 +255,8 @@ impl LockWorkflow {
 }
 
 impl Lease {
-    /// Returns the rest of the lease. At least a millisecond, because the server refuses a timer or a timeout of zero by
-    /// failing the workflow task, and at most the longest lease that can be requested.
+    /// Returns the rest of the lease. At least a millisecond, because the server refuses a timer or a timeout of zero
+    /// by failing the workflow task, and at most the longest lease that can be requested.
     fn time_left<W>(&self, ctx: &WorkflowContext<W>) -> Duration {
         let left = self.expires_at_ms.saturating_sub(now_ms(ctx));
         Duration::from_millis(left.clamp(1, u32::MAX.into()))
@@ -277,8 +277,9 @@ pub struct OneAtATimeWorkflow {
 
 #[workflow_methods]
 impl OneAtATimeWorkflow {
-    /// Takes the id of the resource, and optionally three times in milliseconds: how long it uses the resource (500), the
-    /// longest time that it may hold the lock (1000), and how long it waits before it asks for the lock again (60000).
+    /// Takes the id of the resource, and optionally three times in milliseconds: how long it uses the resource (500),
+    /// the longest time that it may hold the lock (1000), and how long it waits before it asks for the lock again
+    /// (60000).
     #[run(name = "oneAtATimeWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -347,8 +348,8 @@ impl OneAtATimeWorkflow {
         }
     }
 
-    /// Uses the resource. The activities have no more time than the lease, so that nobody uses the resource when the lock
-    /// is granted to somebody else.
+    /// Uses the resource. The activities have no more time than the lease, so that nobody uses the resource when the
+    /// lock is granted to somebody else.
     async fn use_resource(
         ctx: &WorkflowContext<Self>,
         resource_id: &str,

@@ -73,8 +73,8 @@ async fn other_inside(ledger: &Ledger, token: &str) -> anyhow::Result<String> {
     within("a holder", inside).await
 }
 
-/// Two hundred workflows contend for one lock. Two thirds of them are terminated while they wait, and one needs more time
-/// than its lease. The worker is killed while a holder uses the resource.
+/// Two hundred workflows contend for one lock. Two thirds of them are terminated while they wait, and one needs more
+/// time than its lease. The worker is killed while a holder uses the resource.
 ///
 /// The ledger of the resource shows that nobody enters or leaves after the next holder has entered. The history of the
 /// lock shows that nobody has overtaken another requester.

@@ -174,8 +174,8 @@ fn sent(event: &HistoryEvent) -> Option<(String, String)> {
     }
 }
 
-/// Returns what has happened at a lock, in order: `asked`, `released`, or the workflow id of the requester that the lock
-/// has granted a lease to.
+/// Returns what has happened at a lock, in order: `asked`, `released`, or the workflow id of the requester that the
+/// lock has granted a lease to.
 async fn turns(lock: &Lock) -> anyhow::Result<Vec<String>> {
     let turn = |event: HistoryEvent| match &event.attributes {
         Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => {
@@ -588,24 +588,21 @@ async fn a_failing_requester_releases_the_lock() -> anyhow::Result<()> {
     .await
 }
 
-/// A requester that needs more time than its lease fails, and the next one gets the lock. The published names and
-/// defaults of the arguments hold.
+/// A requester that needs more time than its lease fails and releases the lock.
 #[tokio::test]
 async fn work_ends_with_the_lease() -> anyhow::Result<()> {
     with_worker(options, async |env| {
         let (resource_id, lock) = resource(&env);
-        let slow = start(&env, &[json!(resource_id), json!(LONG), json!(1500)]).await?;
-        until_pending(&slow, |activity| activity.last_heartbeat_time.is_some()).await?;
-        let next = start(&env, &[json!(resource_id), json!(0), json!(LONG)]).await?;
+        let slow = start(&env, &[json!(resource_id), json!(LONG), json!(1000)]).await?;
         let error = done(&slow).await.expect_err("the lease is over");
         let error = describe(&*error);
-        let expected = "workflow failed: activity useAPIThatCantBeCalledInParallel failed";
-        assert!(error.starts_with(expected), "{error}");
+        // On a slow machine, the lease may be over before the activity begins.
+        let expected = ["the lease is over", "ScheduleToClose timeout"];
         assert!(
-            error.contains("lease is over") || error.contains("timeout"),
+            expected.iter().any(|reason| error.contains(reason)),
             "{error}"
         );
-        done(&next).await?;
+        assert_eq!(signals(&slow).await?, ["release-lock"]);
         done(&lock).await
     })
     .await

@@ -1,7 +1,7 @@
 //! Starts requesters that want the same resource, and prints when each has had its turn.
 
 use anyhow::Context;
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::Parser;
 use mutex::{
     TASK_QUEUE,
     workflows::{LockWorkflow, OneAtATimeWorkflow, lock_id},
@@ -18,8 +18,8 @@ use tokio::time::sleep;
 #[derive(Parser)]
 struct Args {
     /// Number of requesters
-    #[arg(long, value_name = "N", default_value = "3", value_parser = RangedU64ValueParser::<usize>::new().range(1..=500))]
-    requesters: usize,
+    #[arg(long, value_name = "N", default_value = "3")]
+    requesters: NonZeroU32,
 
     /// How long each uses the resource, in milliseconds
     #[arg(long, value_name = "MS", default_value = "300")]
@@ -47,7 +47,7 @@ async fn main() -> MainResult {
     let lock = client.get_workflow_handle::<LockWorkflow>(lock_id(&resource_id));
     let began = Instant::now();
     let mut requesters = Vec::new();
-    for number in 1..=args.requesters {
+    for number in 1..=args.requesters.get() {
         let id = match number {
             1 => id.clone(),
             _ => format!("{id}-{number}"),
