@@ -135,7 +135,9 @@ mod tests {
     use super::*;
     use anyhow::bail;
     use serde_json::{from_value, json, to_value};
-    use temporalio_sdk::testing::{ActivityEnvironment, TestActivityInfoOptions};
+    use temporalio_sdk::testing::{
+        ActivityEnvironment, ActivityEnvironmentError, TestActivityInfoOptions,
+    };
 
     fn request(amount: f64) -> TransactionRequest {
         TransactionRequest {
@@ -178,7 +180,9 @@ mod tests {
         ] {
             let init = TransactionActivities::init_transaction;
             let refused = env("transaction-1", 1).run(init, request(amount)).await;
-            let Err(ActivityError::Application(failure)) = refused else {
+            let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) =
+                refused
+            else {
                 bail!("{refused:?}");
             };
             assert_eq!(failure.to_string(), expected);

@@ -47,9 +47,9 @@ mod tests {
             name: "Ada".to_owned(),
             email: email.to_owned(),
         };
-        let validate = UserActivities::validate_profile;
-        env.run(validate, profile("ada@example.com")).await?;
-        let failed = env.run(validate, profile("ada.example.com")).await;
+        let validate = || UserActivities::validate_profile;
+        env.run(validate(), profile("ada@example.com")).await?;
+        let failed = env.run(validate(), profile("ada.example.com")).await;
         let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) = failed
         else {
             bail!("{failed:?}");
