@@ -4,11 +4,10 @@
 //! A sample's `main` still shows the SDK's own `WorkerOptions`, `Worker::new` and
 //! `start_workflow`; there is no framework here. What reaches into workflow code is [`Input`], and
 //! [`Inputs`], [`Inputs3`] and [`Inputs4`] for two to four arguments: they turn input that does not decode
-//! into a failed workflow; and [`sleep`] and [`wait_up_to`], timers that a workflow can be cancelled in;
-//! [`OrCancelled`], which lets a
-//! cancelled workflow end as cancelled whatever its activities return; [`child_id`], which fails the
-//! workflow if a child's id would be too long; and [`child_result`], which passes a cancellation on to a
-//! child.
+//! into a failed workflow; [`sleep`] and [`wait_up_to`], timers that a workflow can be cancelled in; [`handlers_finished`], a wait
+//! for handlers before the end; [`OrCancelled`], which lets a cancelled workflow end as cancelled whatever
+//! its activities return; [`child_id`], which fails the workflow if a child's id would be too long; and
+//! [`child_result`], which passes a cancellation on to a child.
 //! Activities that heartbeat use [`last_heartbeat`] and [`stopped`], and activities that must not repeat a
 //! side effect use [`idempotency_key`]. [`Lock`] lets handlers run one at a time, and [`was_rejected`] tells a
 //! starter whether an update was rejected or failed.
@@ -23,6 +22,7 @@ mod connection;
 mod failure;
 mod filled_failures;
 mod foreign;
+mod handlers_finished;
 mod heartbeat;
 mod idempotency;
 mod ids;
@@ -53,6 +53,7 @@ pub use connection::{CONNECT_TIMEOUT, ConnectionArgs, is_loopback};
 pub use failure::{MainError, MainResult, describe};
 pub use filled_failures::{CHILD_ID_TAKEN, FAILURE_SOURCE, FilledFailures};
 pub use foreign::{AbsentAsNull, AbsentResults, data_converter};
+pub use handlers_finished::handlers_finished;
 pub use heartbeat::{STOPPED, last_heartbeat, stopped};
 pub use idempotency::idempotency_key;
 pub use ids::{ID_TOO_LONG, MAX_ID_BYTES, check_id, child_id};

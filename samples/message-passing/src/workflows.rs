@@ -6,13 +6,12 @@
 
 use crate::{activities::GreetingActivities, language::Language};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Json, Lock};
+use shared::{Input, Json, Lock, handlers_finished};
 use std::{collections::BTreeMap, error::Error, mem, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityCloseTimeouts, ActivityOptions, ApplicationFailure, SyncWorkflowContext,
-    WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
-    WorkflowResult, WorkflowTermination,
+    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 /// Type of the failure of an update to a language that has no greeting.
@@ -87,11 +86,8 @@ impl GreetingWorkflow {
             .await;
         if approved.is_err() {
             // The end of the workflow would abort updates that are not finished, so a cancelled workflow waits for
-            // them, too. The wait has its own token, because that of the workflow is cancelled.
-            let token = WorkflowCancellationToken::new();
-            let options = WaitConditionOptions::builder().cancellation_token(token.clone());
-            ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
-                .await?;
+            // them, too.
+            handlers_finished(ctx).await?;
             return Err(WorkflowTermination::cancelled());
         }
         Ok(ctx.state(|workflow| {

@@ -6,13 +6,12 @@
 
 use crate::activities::{ShoppingCartActivities, ShoppingCartItem};
 use serde::{Deserialize, Serialize};
-use shared::{Input, Json};
+use shared::{Input, Json, handlers_finished};
 use std::{error::Error, time::Duration};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ApplicationFailure, SyncWorkflowContext, WaitConditionOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination,
+    ActivityOptions, ApplicationFailure, SyncWorkflowContext, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 /// Type of the failure of an update with an unavailable item. Clients depend on it.
@@ -61,11 +60,8 @@ impl ShoppingCartWorkflow {
             .await;
         if submitted.is_err() {
             // The end of the workflow would abort updates that are not finished, so a cancelled workflow waits for
-            // them, too. The wait has its own token, because that of the workflow is cancelled.
-            let token = WorkflowCancellationToken::new();
-            let options = WaitConditionOptions::builder().cancellation_token(token.clone());
-            ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
-                .await?;
+            // them, too.
+            handlers_finished(ctx).await?;
             return Err(WorkflowTermination::cancelled());
         }
         Ok(ctx.state(|cart| FinalizedOrder {
