@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for WakeUpTime {
         match YEARS.contains(&seconds) {
             true => Ok(Self(seconds)),
             false => Err(refuse(format!(
-                "{seconds} is not in the years 1 to 9999; send seconds since 1970, not milliseconds"
+                "{seconds:?} is not in the years 1 to 9999; send seconds since 1970, not milliseconds"
             ))),
         }
     }

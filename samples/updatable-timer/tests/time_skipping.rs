@@ -54,7 +54,7 @@ async fn continues_as_new(env: &TestEnv) -> anyhow::Result<()> {
         .start_workflow(run, begin.into(), options)
         .await?;
     let mut time = in_days(30)?;
-    for _ in 0..100 {
+    while histories(&first).await?.len() == 1 {
         time += 0.25;
         update(&last, time).await?;
     }
@@ -63,7 +63,5 @@ async fn continues_as_new(env: &TestEnv) -> anyhow::Result<()> {
     assert_eq!(json!(current), json!(time));
     skip_time(&last, 1).await?;
     last.get_result(Default::default()).await?;
-    let runs = histories(&first).await?;
-    ensure!(runs.len() > 1, "it did not continue as new");
     Ok(())
 }

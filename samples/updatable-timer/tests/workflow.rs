@@ -242,12 +242,15 @@ fn bad_times() -> Vec<(Vec<Value>, &'static str)> {
         ),
         (
             vec![json!(1_764_000_000_000_u64)],
-            "wake_up_time: 1764000000000 is not in the years 1 to 9999; send seconds since 1970, not milliseconds",
+            "wake_up_time: 1764000000000.0 is not in the years 1 to 9999; send seconds since 1970, not milliseconds",
         ),
-        (vec![json!(1e300)], ""),
+        (
+            vec![json!(1e300)],
+            "wake_up_time: 1e300 is not in the years 1 to 9999; send seconds since 1970, not milliseconds",
+        ),
         (
             vec![json!(-62_135_596_801_i64)],
-            "wake_up_time: -62135596801 is not in the years 1 to 9999; send seconds since 1970, not milliseconds",
+            "wake_up_time: -62135596801.0 is not in the years 1 to 9999; send seconds since 1970, not milliseconds",
         ),
     ]
 }
@@ -259,8 +262,7 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
         for (arguments, expected) in bad_times() {
             let handle: Handle = env.start_json("Workflow", &arguments).await?;
             let reason = bad_input(&handle).await?;
-            assert!(reason.starts_with("wake_up_time: "), "{reason}");
-            assert!(reason.ends_with(expected), "{reason}");
+            assert_eq!(reason, expected);
             assert_eq!(wake_up_time(&handle).await?, json!(null));
         }
         Ok(())
