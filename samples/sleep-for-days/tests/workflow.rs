@@ -83,7 +83,7 @@ async fn completed_in_the_middle_of_the_interval() -> anyhow::Result<()> {
 #[tokio::test]
 async fn needs_no_worker_while_it_waits() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let handle = start(&env, &[json!({"seconds": 1})]).await?;
+    let handle = start(&env, &[json!({"seconds": 3})]).await?;
     env.work(worker_options, until(&handle, TimerStarted))
         .await?;
     until(&handle, TimerFired).await?;
@@ -163,7 +163,7 @@ async fn cancelled_while_it_waits() -> anyhow::Result<()> {
 #[tokio::test]
 async fn cancelled_when_the_timer_fires() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let handle = start(&env, &[json!({"seconds": 1})]).await?;
+    let handle = start(&env, &[json!({"seconds": 3})]).await?;
     env.work(worker_options, until(&handle, TimerStarted))
         .await?;
     handle.cancel(Default::default()).await?;

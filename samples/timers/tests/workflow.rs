@@ -15,9 +15,9 @@ use temporalio_common::{
     HasWorkflowDefinition,
     protos::temporal::api::{
         enums::v1::EventType::{
-            self, ActivityTaskCancelRequested, ActivityTaskCanceled, ActivityTaskScheduled,
-            TimerCanceled, TimerFired, TimerStarted, WorkflowExecutionCanceled,
-            WorkflowExecutionFailed,
+            self, ActivityTaskCancelRequested, ActivityTaskCanceled, ActivityTaskCompleted,
+            ActivityTaskScheduled, TimerCanceled, TimerFired, TimerStarted,
+            WorkflowExecutionCanceled, WorkflowExecutionFailed,
         },
         history::v1::history_event::Attributes,
     },
@@ -45,8 +45,11 @@ type Handle<W> = WorkflowHandle<Client, W>;
 /// A time that no test reaches, in milliseconds.
 const LONG: u64 = 600_000;
 
-/// The shortest time of a timer, in milliseconds.
-const SHORT: u64 = 1000;
+/// A time that passes during a test, in milliseconds.
+const SHORT: u64 = 300;
+
+/// A time that passes after the first worker has stopped, in milliseconds.
+const LATER: u64 = 3000;
 
 /// Work of this many milliseconds is done at once.
 const DONE: u64 = 1;
@@ -142,6 +145,8 @@ impl MockActivities {
     fn options(&self, task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError> {
         Ok(WorkerOptions::new(task_queue)
             .graceful_shutdown_period(Duration::ZERO)
+            // Heartbeats are not held back, so that a cancellation arrives at once.
+            .max_heartbeat_throttle_interval(Duration::from_millis(50))
             .register_workflow::<ProcessOrderWorkflow>()?
             .register_workflow::<SampleTimerWorkflow>()?
             .register_workflow::<ActivityDeadlineWorkflow>()?
@@ -362,7 +367,10 @@ async fn an_activity_has_a_deadline() -> anyhow::Result<()> {
                 ActivityTaskCanceled,
             ];
             has_in_order(&late, &expected).await?;
-            assert_eq!(deaf.get_result(Default::default()).await?, "done");
+            let result = deaf.get_result(Default::default()).await?;
+            // On a busy machine, the deadline may come before the activity has begun.
+            let done = has(&deaf, ActivityTaskCompleted).await?;
+            assert_eq!(result == "done", done, "{result}");
             has_in_order(&deaf, &[TimerFired, ActivityTaskCancelRequested]).await
         },
     )
@@ -385,9 +393,15 @@ async fn a_group_is_cancelled_together() -> anyhow::Result<()> {
             assert_eq!(done.get_result(Default::default()).await?, result(2, 0));
             assert!(has(&done, TimerCanceled).await?);
             assert_eq!(empty.get_result(Default::default()).await?, result(0, 0));
-            assert_eq!(late.get_result(Default::default()).await?, result(2, 2));
             let expected = [TimerFired, ActivityTaskCanceled, ActivityTaskCanceled];
+            let ended = late.get_result(Default::default()).await?;
             has_in_order(&late, &expected).await?;
+            // On a busy machine, the deadline may come before the others have begun.
+            let events = event_types(&late).await?;
+            let count = |event| events.iter().filter(|other| **other == event).count();
+            let expected = result(count(ActivityTaskCompleted), count(ActivityTaskCanceled));
+            assert_eq!(ended, expected);
+            assert_eq!(ended.done + ended.stopped, 4);
             let reason = reason(&failed).await?;
             assert!(reason.ends_with("no such work (Unknown)"), "{reason}");
             let ended = [
@@ -421,7 +435,7 @@ async fn a_workflow_cleans_up() -> anyhow::Result<()> {
             let failure = reason(&failed).await?;
             assert!(failure.ends_with("no such work (Unknown)"), "{failure}");
             assert!(has(&failed, TimerCanceled).await?);
-            let failure = "workflow failed: not done within 1000 ms (DeadlineExceeded)";
+            let failure = "workflow failed: not done within 300 ms (DeadlineExceeded)";
             assert_eq!(reason(&late).await?, failure);
             ends_cancelled(&cancelled).await?;
             for handle in [&failed, &late, &cancelled] {
@@ -446,7 +460,7 @@ async fn an_execution_timeout_leaves_no_time_to_clean_up() -> anyhow::Result<()>
         async |env| {
             let id = env.start_options().workflow_id;
             let options = WorkflowStartOptions::new(env.task_queue.clone(), id.clone())
-                .execution_timeout(Duration::from_millis(SHORT));
+                .execution_timeout(Duration::from_secs(1));
             let input = json!({"steps": 1, "step_ms": LONG, "deadline_ms": LONG});
             let workflow = UntypedWorkflow::new("WorkflowDeadlineWorkflow");
             let input = raw_json(&[input]);
@@ -457,7 +471,8 @@ async fn an_execution_timeout_leaves_no_time_to_clean_up() -> anyhow::Result<()>
                 matches!(ended, Err(WorkflowGetResultError::TimedOut)),
                 "{ended:?}"
             );
-            assert_eq!(activity_types(&handle).await?, ["do_work"]);
+            let types = activity_types(&handle).await?;
+            assert!(!types.contains(&"clean_up".to_owned()), "{types:?}");
             Ok(())
         },
     )
@@ -502,10 +517,10 @@ async fn cancelled_while_it_waits() -> anyhow::Result<()> {
 #[tokio::test]
 async fn cancelled_when_the_timer_fires() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let activity = activity_deadline(&env, LONG, SHORT).await?;
-    let group = scope(&env, &[LONG], SHORT).await?;
-    let workflow = workflow_deadline(&env, LONG, SHORT).await?;
-    let order = process_order(&env, SHORT).await?;
+    let activity = activity_deadline(&env, LONG, LATER).await?;
+    let group = scope(&env, &[LONG], LATER).await?;
+    let workflow = workflow_deadline(&env, LONG, LATER).await?;
+    let order = process_order(&env, LATER).await?;
     let handles = [
         &activity.info().workflow_id,
         &group.info().workflow_id,
@@ -563,7 +578,7 @@ async fn cancelled_before_a_worker_runs() -> anyhow::Result<()> {
     .await
 }
 
-/// The longest times that fit into the input neither fail nor block a workflow.
+/// The longest times that fit into the input neither fail nor block a workflow: the server shortens them to 100 years.
 #[tokio::test]
 async fn takes_any_time() -> anyhow::Result<()> {
     with_worker(options, async |env| {
@@ -577,6 +592,14 @@ async fn takes_any_time() -> anyhow::Result<()> {
         let activity = activity_deadline(&env, longest, longest).await?;
         until(&order, TimerStarted).await?;
         until(&activity, TimerStarted).await?;
+        let century = Duration::from_secs(100 * 365 * 24 * 60 * 60)
+            .try_into()
+            .ok();
+        for event in events(&order).await? {
+            if let Some(Attributes::TimerStartedEventAttributes(timer)) = event.attributes {
+                assert_eq!(timer.start_to_fire_timeout, century);
+            }
+        }
         order.terminate(Default::default()).await?;
         activity.terminate(Default::default()).await?;
         let shortest: Handle<SampleTimerWorkflow> =

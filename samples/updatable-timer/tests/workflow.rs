@@ -155,7 +155,7 @@ async fn updated_before_it_begins() -> anyhow::Result<()> {
 #[tokio::test]
 async fn updated_when_the_timer_fires() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
-    let handle = start(&env, in_seconds(2.0)?).await?;
+    let handle = start(&env, in_seconds(4.0)?).await?;
     env.work(worker_options, async {
         until(&handle, WorkflowTaskCompleted).await
     })
@@ -202,7 +202,7 @@ async fn the_next_worker_knows_the_time() -> anyhow::Result<()> {
 async fn cancelled() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
     let waiting = start(&env, in_seconds(600.0)?).await?;
-    let fires = start(&env, in_seconds(3.0)?).await?;
+    let fires = start(&env, in_seconds(4.0)?).await?;
     env.work(worker_options, async {
         until(&waiting, TimerStarted).await?;
         until(&fires, WorkflowTaskCompleted).await?;
