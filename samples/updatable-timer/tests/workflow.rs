@@ -2,10 +2,15 @@
 
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use temporalio_client::{Client, UntypedSignal, WorkflowHandle, errors::WorkflowGetResultError};
-use temporalio_common::protos::temporal::api::{
-    enums::v1::EventType::{TimerCanceled, TimerFired, TimerStarted, WorkflowTaskCompleted},
-    history::v1::history_event::Attributes,
+use temporalio_client::{
+    Client, UntypedSignal, UntypedWorkflow, WorkflowHandle, errors::WorkflowGetResultError,
+};
+use temporalio_common::{
+    data_converters::RawValue,
+    protos::temporal::api::{
+        enums::v1::EventType::{TimerCanceled, TimerFired, TimerStarted, WorkflowTaskCompleted},
+        history::v1::history_event::Attributes,
+    },
 };
 use testing::{
     TestEnv, bad_input, event_types, events, eventually, forget_cache, raw_json, until, with_worker,
@@ -255,7 +260,7 @@ fn bad_times() -> Vec<(Vec<Value>, &'static str)> {
     ]
 }
 
-/// A wake-up time that is no time fails the workflow at once, and the failure names it. A JSON number cannot be infinite.
+/// A wake-up time that is no time fails the workflow at once, and the failure names it.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -265,9 +270,24 @@ async fn refuses_bad_input() -> anyhow::Result<()> {
             assert_eq!(reason, expected);
             assert_eq!(wake_up_time(&handle).await?, json!(null));
         }
+        let workflow = UntypedWorkflow::new("Workflow");
+        let infinite = env
+            .client
+            .start_workflow(workflow, infinity(), env.start_options());
+        let reason = bad_input(&infinite.await?).await?;
+        assert_eq!(reason, "not JSON: expected value at line 1 column 1");
         Ok(())
     })
     .await
+}
+
+/// What Python sends for `float("inf")`. It is not JSON.
+fn infinity() -> RawValue {
+    let mut infinity = raw_json(&[json!(null)]);
+    for payload in &mut infinity.payloads {
+        payload.data = b"Infinity".to_vec();
+    }
+    infinity
 }
 
 /// A signal whose argument is no time is ignored.
@@ -279,6 +299,9 @@ async fn ignores_bad_signals() -> anyhow::Result<()> {
         for (arguments, _) in bad_times() {
             update(&handle, &arguments).await?;
         }
+        let signal = UntypedSignal::new("update_wake_up_time");
+        let signal = handle.signal(signal, infinity(), Default::default());
+        signal.await?;
         assert_eq!(wake_up_time(&handle).await?, json!(day));
         update(&handle, &[json!(0), json!("more")]).await?;
         handle.get_result(Default::default()).await?;
