@@ -9,13 +9,13 @@ use crate::{
     cluster::{ClusterState, Node, job_name},
 };
 use serde::{Deserialize, Serialize};
-use shared::{Input, Lock, OrCancelled, wait_up_to};
+use shared::{Input, Lock, OrCancelled, handlers_finished, wait_up_to};
 use std::{error::Error, num::NonZeroUsize, time::Duration};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityCloseTimeouts, ActivityOptions, ApplicationFailure, WaitConditionOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowResult, WorkflowTermination,
+    ActivityCloseTimeouts, ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult,
+    WorkflowTermination,
 };
 
 /// Type of the failure of an update that arrives after `shutdown_cluster`.
@@ -114,13 +114,9 @@ impl ClusterManagerWorkflow {
         } = input.decode(ctx)?;
         ctx.state_mut(|manager| manager.state = state.unwrap_or_default());
         let managed = Self::manage(ctx, test_continue_as_new).await;
-
         // However a run ends, its handlers finish first: the end would abort their updates, and the next run would not
-        // know what they have done. The wait has its own token, because that of the workflow may be cancelled.
-        let token = WorkflowCancellationToken::new();
-        let options = WaitConditionOptions::builder().cancellation_token(token.clone());
-        ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
-            .await?;
+        // know what they have done.
+        handlers_finished(ctx).await?;
         managed?;
 
         // From here on nothing is awaited, so no handler changes the state any more.
@@ -139,6 +135,7 @@ impl ClusterManagerWorkflow {
             state: Some(state),
             test_continue_as_new,
         };
+        // This always returns an error, which ends the run.
         match ctx.continue_as_new(next.into(), Default::default())? {}
     }
 

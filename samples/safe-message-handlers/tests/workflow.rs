@@ -40,8 +40,8 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 use testing::{
-    TestEnv, activity_types, bad_input, event_types, eventually, raw_json, until, with_worker,
-    within,
+    TestEnv, activity_types, bad_input, event_types, eventually, forget_cache, raw_json, until,
+    with_worker, within,
 };
 use tokio::time::sleep;
 
@@ -56,7 +56,8 @@ fn options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistrationError>
     worker_options(task_queue, ClusterActivities { work_time })
 }
 
-/// A cluster that starts, or fails to, and gives nodes to jobs when a test lets it. Its health checks fail.
+/// A cluster that starts, or fails to, and gives nodes to jobs when a test lets it. Its health checks fail, and so does
+/// the job `broken`.
 #[derive(Clone, Default)]
 pub struct SlowCluster {
     starts: Arc<AtomicBool>,
@@ -83,9 +84,13 @@ impl SlowCluster {
     pub async fn assign_nodes_to_job(
         self: Arc<Self>,
         ctx: ActivityContext,
-        _input: JobNodes,
+        input: JobNodes,
     ) -> Result<(), ActivityError> {
-        opened(&self.assigns, &ctx).await
+        opened(&self.assigns, &ctx).await?;
+        if input.job_name == "broken" {
+            return Err(ApplicationFailure::non_retryable(anyhow::anyhow!("no cable")).into());
+        }
+        Ok(())
     }
 
     #[activity(name = "find_bad_nodes")]
@@ -346,6 +351,68 @@ async fn refuses_more_nodes_than_are_free() -> anyhow::Result<()> {
         assert_eq!(assign(&manager, "large", 1).await?.len(), 1);
         shut_down(&manager).await?;
         assert_eq!(result(&manager).await?, (25, 0));
+        Ok(())
+    })
+    .await
+}
+
+/// If an assignment fails, its caller learns why, the next request gets the lock, and the nodes are still free.
+#[tokio::test]
+async fn an_assignment_fails() -> anyhow::Result<()> {
+    let cluster = SlowCluster::started();
+    with_worker(
+        |queue| cluster.options(queue),
+        async |env| {
+            let manager = start(&env, false).await?;
+            let broken = start_assigning(&manager, "broken", 5, None).await?;
+            let next = start_assigning(&manager, "next", 5, None).await?;
+            open(&cluster.assigns);
+            let reason = failed(broken.get_result(Default::default()).await)?;
+            ensure!(reason.contains("no cable"), "{reason}");
+            let next = next.get_result(Default::default()).await?;
+            assert_eq!(next.nodes_assigned.len(), 5);
+            assert_eq!(
+                state(&manager).await?.jobs_assigned,
+                ["next".to_owned()].into()
+            );
+            shut_down(&manager).await?;
+            assert_eq!(result(&manager).await?, (5, 0));
+            replayed(&histories(&manager).await?)?;
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Another worker rebuilds the state from the history: a health check holds the lock, and two requests wait for it in
+/// their order.
+#[tokio::test]
+async fn another_worker_goes_on() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let nodes = json!({"node-1": null, "node-2": null, "node-3": null});
+    let state = json!({"cluster_started": true, "nodes": nodes});
+    let manager: Handle = env.start_json(TYPE, &[json!({"state": state})]).await?;
+    let mut requests = Vec::new();
+    let without_activities = |queue: &str| {
+        let options = WorkerOptions::new(queue).register_workflow::<ClusterManagerWorkflow>()?;
+        Ok::<_, WorkflowRegistrationError>(options.build())
+    };
+    env.work(without_activities, async {
+        until(&manager, ActivityTaskScheduled).await?;
+        for job in ["first", "second"] {
+            requests.push(start_assigning(&manager, job, 1, None).await?);
+        }
+        Ok(())
+    })
+    .await?;
+    forget_cache(&env.client, &manager.info().workflow_id).await?;
+    env.work(options, async {
+        for (request, node) in requests.iter().zip(["node-1", "node-2"]) {
+            let assigned = request.get_result(Default::default()).await?;
+            assert_eq!(assigned.nodes_assigned, [node]);
+        }
+        shut_down(&manager).await?;
+        assert_eq!(result(&manager).await?, (2, 0));
         Ok(())
     })
     .await

@@ -32,8 +32,8 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 use testing::{
-    TestEnv, activity_types, bad_input, event_types, events, eventually, raw_json, until,
-    with_worker,
+    TestEnv, activity_types, bad_input, event_types, events, eventually, forget_cache, raw_json,
+    until, with_worker,
 };
 use tokio::time::sleep;
 use waiting_for_handlers::{
@@ -432,6 +432,49 @@ async fn an_update_before_the_first_task() -> anyhow::Result<()> {
         assert_eq!(updated?, r#""update-result""#);
     }
     Ok(())
+}
+
+/// Another worker rebuilds the state from the history, in the middle of an update. The update finishes or compensates.
+#[tokio::test]
+async fn another_worker_goes_on() -> anyhow::Result<()> {
+    let env = TestEnv::new().await?;
+    let without_activities = |queue: &str| {
+        let options = WorkerOptions::new(queue)
+            .register_workflow::<WaitingForHandlersWorkflow>()?
+            .register_workflow::<WaitingForHandlersAndCompensationWorkflow>()?;
+        Ok::<_, WorkflowRegistrationError>(options.build())
+    };
+    let mut started = Vec::new();
+    env.work(without_activities, async {
+        started = start_all(&env, WAITING).await?;
+        started.extend(start_all(&env, COMPENSATING).await?);
+        Ok(())
+    })
+    .await?;
+    for (workflow, _) in &started {
+        forget_cache(&env.client, &workflow.info().workflow_id).await?;
+    }
+    env.work(options, async {
+        for ((workflow, update), (answers, last)) in started.iter().zip([
+            (true, "COMPLETED"),
+            (true, "FAILED"),
+            (true, "CANCELED"),
+            (true, "COMPLETED"),
+            (false, "FAILED"),
+            (false, "CANCELED"),
+        ]) {
+            let outcome = outcome(update).await;
+            assert_eq!(outcome == r#""update-result""#, answers, "{outcome}");
+            end(workflow).await;
+            let steps = steps(workflow).await?;
+            assert_eq!(steps.last().map(String::as_str), Some(last));
+            let undone = |step: &&String| step.starts_with("end") && step.contains("compensation");
+            let undone = steps.iter().filter(undone).count();
+            assert_eq!(undone, if answers { 0 } else { 2 }, "{steps:?}");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// A workflow that is cancelled before a worker has seen it ends CANCELED, and the second one compensates.
