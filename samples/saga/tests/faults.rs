@@ -1,26 +1,37 @@
-//! Kills the real worker binary before everything that it does for a saga.
+//! Kills the real worker binary at any point of a saga, and checks the ledger.
 
 #![cfg(unix)]
 
 use crate::whole::{ACCOUNT, PAYMENT, is_done};
 use anyhow::{Context, ensure};
 use futures::{TryStreamExt, future::try_join_all};
+use rusqlite::Connection;
 use saga::{
     activities::transfer_of,
     ledger::{Ledger, Status},
 };
 use serde_json::json;
 use shared::describe;
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use temporalio_client::{
     Client, UntypedSignal, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowHandle,
 };
-use temporalio_common::protos::temporal::api::enums::v1::EventType::{
-    ActivityTaskStarted, WorkflowTaskCompleted, WorkflowTaskStarted,
+use temporalio_common::protos::temporal::api::{
+    enums::v1::{
+        EventType::{ActivityTaskStarted, WorkflowTaskCompleted, WorkflowTaskStarted},
+        PendingActivityState,
+    },
+    workflow::v1::PendingActivityInfo,
 };
 use testing::{
-    TestEnv, address, event_types, faults::WorkerProcess, forget_cache, raw_json, within,
+    TestEnv, address, event_types, eventually,
+    faults::{Network, WorkerProcess},
+    forget_cache, raw_json, until_pending, within,
 };
+use tokio::time::{sleep, timeout};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_saga-worker");
 
@@ -36,6 +47,17 @@ enum Kind {
 }
 
 impl Kind {
+    /// Number of changes that an undisturbed saga makes in the ledger.
+    fn changes(self) -> u32 {
+        match self {
+            Self::Fails => 8,
+            // Four steps, and all compensations at once.
+            Self::FailsInParallel => 5,
+            Self::Pays => 3,
+            Self::IsRefused => 4,
+        }
+    }
+
     fn is_payment(self) -> bool {
         [Self::Pays, Self::IsRefused].contains(&self)
     }
@@ -110,18 +132,68 @@ impl Kind {
     }
 }
 
-/// Kills the worker before every second thing that it does for the first one of these sagas, beginning with the thing
-/// number `first`. The other sagas run beside it, so that the kill hits them anywhere. Then checks all of them. Returns
-/// how many workers were killed.
-async fn kill_workers(kinds: &[Kind], first: usize, file: &Path) -> anyhow::Result<usize> {
-    let env = TestEnv::new().await?;
-    let arguments = ["--ledger".into(), file.as_os_str().to_owned()];
-    let worker = || WorkerProcess::start(WORKER, address()?, &env.task_queue, &arguments);
-    let ledger = Ledger::open(file)?;
+/// Sagas of one kind, on a task queue of their own.
+struct Test {
+    kind: Kind,
+    env: TestEnv,
+    file: PathBuf,
+    ledger: Ledger,
+    sagas: Vec<Handle>,
+}
 
-    let mut running = worker()?;
-    let undisturbed = kinds[0].start(&env).await?;
-    kinds[0].check(&undisturbed, &ledger).await?;
+impl Test {
+    async fn new(kind: Kind, directory: &Path) -> anyhow::Result<Self> {
+        let env = TestEnv::new().await?;
+        let file = directory.join(format!("{}.db", env.task_queue));
+        let ledger = Ledger::open(&file)?;
+        let sagas = Vec::new();
+        Ok(Self {
+            kind,
+            env,
+            file,
+            ledger,
+            sagas,
+        })
+    }
+
+    fn worker(&self, address: &str) -> anyhow::Result<WorkerProcess> {
+        let arguments = ["--ledger".into(), self.file.as_os_str().to_owned()];
+        WorkerProcess::start(WORKER, address, &self.env.task_queue, &arguments)
+    }
+
+    /// Starts another saga.
+    async fn start(&mut self) -> anyhow::Result<Handle> {
+        let saga = self.kind.start(&self.env).await?;
+        let again = self
+            .env
+            .client
+            .get_workflow_handle(&saga.info().workflow_id);
+        self.sagas.push(again);
+        Ok(saga)
+    }
+
+    /// Checks all sagas, which a worker finishes meanwhile.
+    async fn check(&self) -> anyhow::Result<()> {
+        for saga in &self.sagas {
+            // An error means that the saga has ended.
+            let _ = forget_cache(&self.env.client, &saga.info().workflow_id).await;
+        }
+        let checks = self
+            .sagas
+            .iter()
+            .map(|saga| self.kind.check(saga, &self.ledger));
+        try_join_all(checks).await?;
+        Ok(())
+    }
+}
+
+/// Kills the worker before every second thing that it does for a saga, beginning with the thing number `first`. Returns
+/// how many workers were killed.
+async fn before_each_event(kind: Kind, first: usize, directory: &Path) -> anyhow::Result<usize> {
+    let mut test = Test::new(kind, directory).await?;
+    let mut worker = test.worker(address()?)?;
+    let undisturbed = test.start().await?;
+    test.check().await?;
     // The worker causes these events: it receives a workflow task, and it answers a workflow task or an activity.
     let by_worker = [
         WorkflowTaskStarted,
@@ -131,23 +203,63 @@ async fn kill_workers(kinds: &[Kind], first: usize, file: &Path) -> anyhow::Resu
     let types = event_types(&undisturbed).await?;
     let moments = (1..types.len()).filter(|events| by_worker.contains(&types[*events]));
     let moments: Vec<usize> = moments.skip(first).step_by(2).collect();
-
-    let mut sagas = Vec::new();
     for events in &moments {
-        let starts = kinds.iter().map(|kind| kind.start(&env));
-        let started = try_join_all(starts).await?;
-        has_events(&started[0], *events).await?;
-        running.kill().await?;
-        running = worker()?;
-        sagas.extend(kinds.iter().zip(started));
+        has_events(&test.start().await?, *events).await?;
+        worker.kill().await?;
+        worker = test.worker(address()?)?;
     }
-    for (_, saga) in &sagas {
-        // An error means that the saga has ended.
-        let _ = forget_cache(&env.client, &saga.info().workflow_id).await;
-    }
-    let checks = sagas.iter().map(|(kind, saga)| kind.check(saga, &ledger));
-    try_join_all(checks).await?;
+    test.check().await?;
     Ok(moments.len())
+}
+
+/// Kills the worker after each change that a saga makes in the ledger, before the server learns about it. Returns how
+/// often that worked.
+async fn after_each_change(kind: Kind, directory: &Path) -> anyhow::Result<usize> {
+    let mut test = Test::new(kind, directory).await?;
+    let network = Network::to(address()?).await?;
+    let mut worker = test.worker(&network.address())?;
+    let other = Connection::open(&test.file)?;
+    other.busy_timeout(Duration::from_secs(30))?;
+    let mut hits = 0;
+    for change in 1..=kind.changes() {
+        let saga = test.start().await?;
+        let id = saga.info().workflow_id.clone();
+        let sql = "SELECT count(*) FROM entries WHERE subject = ?1";
+        let changes = || other.query_row(sql, [&id], |row| row.get::<_, u32>(0));
+        // Stops the saga before its next change: while this transaction is open, nobody else writes.
+        let stopped = eventually("the change before", async || {
+            other.execute_batch("BEGIN IMMEDIATE")?;
+            if changes()? + 1 >= change {
+                return Ok(Some(()));
+            }
+            other.execute_batch("ROLLBACK")?;
+            Ok(None)
+        });
+        stopped.await?;
+        let runs =
+            |activity: &PendingActivityInfo| activity.state() == PendingActivityState::Started;
+        until_pending(&saga, runs).await?;
+        // The task is on its way to the worker. If this is too short, the kill comes before the change.
+        sleep(Duration::from_millis(50)).await;
+        network.cut();
+        other.execute_batch("ROLLBACK")?;
+        let changed = eventually("the change", async || {
+            Ok((changes()? >= change).then_some(()))
+        });
+        let changed = timeout(Duration::from_secs(2), changed).await.is_ok();
+        worker.kill().await?;
+        let pending = saga
+            .describe(Default::default())
+            .await?
+            .raw()
+            .pending_activities
+            .clone();
+        hits += usize::from(changed && pending.iter().any(runs));
+        network.mend();
+        worker = test.worker(&network.address())?;
+    }
+    test.check().await?;
+    Ok(hits)
 }
 
 /// Waits until a history has this many events.
@@ -170,19 +282,30 @@ async fn has_events(saga: &Handle, count: usize) -> anyhow::Result<()> {
 /// Whenever the worker dies, the ledger has every step of each saga once, or every step once and undone once, and the
 /// workflow ends as the ledger says.
 #[tokio::test]
-async fn killed_at_any_point() -> anyhow::Result<()> {
+async fn killed_before_each_event() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let file = directory.path().join("ledger.db");
-    Ledger::open(&file)?;
-    let accounts = [Kind::Fails, Kind::FailsInParallel];
-    let payments = [Kind::IsRefused, Kind::Pays];
     let killed = try_join_all([
-        kill_workers(&accounts, 0, &file),
-        kill_workers(&accounts, 1, &file),
-        kill_workers(&payments, 0, &file),
-        kill_workers(&payments, 1, &file),
+        before_each_event(Kind::Fails, 0, directory.path()),
+        before_each_event(Kind::Fails, 1, directory.path()),
+        before_each_event(Kind::IsRefused, 0, directory.path()),
+        before_each_event(Kind::IsRefused, 1, directory.path()),
     ]);
     // An undisturbed account has nine workflow tasks and eight activities, and a payment has six and five.
     assert_eq!(killed.await?, [13, 13, 9, 8]);
+    Ok(())
+}
+
+/// The same if the worker dies after a change that the server does not know about.
+#[tokio::test]
+async fn killed_after_each_change() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let kinds = [
+        Kind::Fails,
+        Kind::FailsInParallel,
+        Kind::Pays,
+        Kind::IsRefused,
+    ];
+    let hits = try_join_all(kinds.map(|kind| after_each_change(kind, directory.path())));
+    assert!(hits.await?.iter().all(|hits| *hits > 0));
     Ok(())
 }

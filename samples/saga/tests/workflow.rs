@@ -346,6 +346,23 @@ async fn cancelled_in_the_middle_of_a_step() -> anyhow::Result<()> {
                     compensations(&handle).await?.undone,
                     owned(&UNDO_ACCOUNT[1..])
                 );
+                // The step had ended before its compensation was scheduled.
+                let events = event_types(&handle).await?;
+                let at = |event| {
+                    events
+                        .iter()
+                        .enumerate()
+                        .filter(move |(_, found)| **found == event)
+                };
+                let completed = at(EventType::ActivityTaskCompleted)
+                    .nth(2)
+                    .context("no end")?
+                    .0;
+                let scheduled = at(EventType::ActivityTaskScheduled)
+                    .nth(3)
+                    .context("no undo")?
+                    .0;
+                assert!(completed < scheduled, "{events:?}");
             }
             Ok(())
         },
