@@ -276,3 +276,81 @@ fn refused(error: LedgerError) -> ActivityError {
         .non_retryable(true);
     failure.build().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use temporalio_sdk::testing::ActivityEnvironment;
+
+    fn open() -> anyhow::Result<(tempfile::TempDir, Ledger)> {
+        let directory = tempfile::tempdir()?;
+        let ledger = Ledger::open(&directory.path().join("ledger.db"))?;
+        Ok((directory, ledger))
+    }
+
+    /// A step fails after its change if the request says so, another attempt changes nothing, and an attempt after the
+    /// compensation is refused.
+    #[tokio::test]
+    async fn steps_of_an_account() -> anyhow::Result<()> {
+        let (_directory, ledger) = open()?;
+        let activities = AccountActivities {
+            ledger: ledger.clone(),
+        };
+        let env = ActivityEnvironment::builder()
+            .register_activities(activities)
+            .build();
+        let step = |key: &str, undoes: Option<&str>| -> serde_json::Result<Step> {
+            serde_json::from_value(serde_json::json!({
+                "accountId": "a", "clientName": "", "clientEmail": "", "address": "", "bankAccount": "",
+                "fail_at": "", "idempotencyKey": key, "undoes": undoes,
+            }))
+        };
+        let mut failing = step("add", None)?;
+        failing.request.fail_at = Some(FailAt::AddClient);
+        for _ in 0..2 {
+            let failed = env
+                .run(AccountActivities::add_client, failing.clone())
+                .await;
+            let error = failed.unwrap_err().to_string();
+            assert!(error.contains("the service is down"), "{error}");
+        }
+        let undo = step("comp-add", Some("add"))?;
+        env.run(AccountActivities::remove_client, undo).await?;
+        let late = env.run(AccountActivities::add_client, step("add", None)?);
+        let error = late.await.unwrap_err().to_string();
+        assert!(error.contains("\"add\" was undone"), "{error}");
+        assert_eq!(ledger.entries("a").await?.len(), 2);
+        Ok(())
+    }
+
+    /// A payment gets the number of its transfer, and the switch decides by the destination.
+    #[tokio::test]
+    async fn steps_of_a_payment() -> anyhow::Result<()> {
+        let (_directory, ledger) = open()?;
+        let env = ActivityEnvironment::builder()
+            .register_activities(PaymentActivities { ledger })
+            .build();
+        for (destination, status) in [
+            ("b", Status::Success),
+            (SLOW_ACCOUNT, Status::Pending),
+            (CLOSED_ACCOUNT, Status::Failure),
+        ] {
+            let mut step: PaymentStep = serde_json::from_value(serde_json::json!({
+                "payment_id": destination, "source_account": "a", "destination_account": destination,
+                "amount": BALANCE, "currency": "EUR", "idempotency_key": format!("{destination}:reserve"),
+            }))?;
+            let reserve = PaymentActivities::reserve_and_block;
+            let transfer = env.run(reserve, step.clone()).await?;
+            assert_eq!(transfer.tx_id, transfer_of(destination));
+            step.idempotency_key = format!("{destination}:submit");
+            let submit = PaymentActivities::submit_to_switch;
+            env.run(submit, step.clone()).await?;
+            let answer = env.run(PaymentActivities::ask_switch, transfer).await?;
+            assert_eq!(answer.status, status);
+            step.payment.amount = step.payment.amount.saturating_add(1);
+            let refused = env.run(reserve, step).await.unwrap_err().to_string();
+            assert!(refused.contains("1000001 are not available"), "{refused}");
+        }
+        Ok(())
+    }
+}

@@ -14,24 +14,13 @@ use temporalio_sdk::{
 /// Time limit for one attempt. The attempts are not limited: the server retries until the step is undone.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-type Outcome = Result<(), ActivityExecutionError>;
+/// How a compensation ends.
+pub type Outcome = Result<(), ActivityExecutionError>;
 type Compensation<'a> = Box<dyn FnOnce(ActivityOptions) -> LocalBoxFuture<'a, Outcome> + 'a>;
 
-/// The compensations of all steps that may have happened.
-pub struct Compensations<'a> {
-    // The activities hold their token weakly, so it must live as long as they run.
-    detached: WorkflowCancellationToken,
-    registered: Vec<(&'static str, Compensation<'a>)>,
-}
-
-impl Default for Compensations<'_> {
-    fn default() -> Self {
-        Self {
-            detached: WorkflowCancellationToken::new(),
-            registered: Vec::new(),
-        }
-    }
-}
+/// The compensations of all steps that may have happened, with their names.
+#[derive(Default)]
+pub struct Compensations<'a>(Vec<(&'static str, Compensation<'a>)>);
 
 impl<'a> Compensations<'a> {
     /// Registers a compensation. Call this before the step: if the step fails, nobody knows whether it has happened.
@@ -46,32 +35,33 @@ impl<'a> Compensations<'a> {
     ) -> WorkflowResult<()> {
         unless_cancelled(ctx)?;
         let compensate = Box::new(|options| compensate(options).boxed_local());
-        self.registered.push((name, compensate));
+        self.0.push((name, compensate));
         Ok(())
     }
 
-    /// Undoes the steps in reverse order, or all at once if `parallel`, and returns how that went. A compensation that
+    /// Undoes the steps in reverse order, or all at once if `parallel`, and reports how each compensation ends. One that
     /// fails does not stop the others.
-    pub async fn run(self, parallel: bool) -> Vec<(&'static str, Outcome)> {
-        let undo = self.registered.into_iter().rev().map(|(name, compensate)| {
-            // A token of its own. That of the workflow may be cancelled, and the activity would not even start.
+    pub async fn run(self, parallel: bool, report: impl Fn(&'static str, Outcome)) {
+        // The workflow's own token may be cancelled, and then no activity would start. The activities hold their token
+        // weakly, so this one must live until they have ended.
+        let detached = WorkflowCancellationToken::new();
+        let undo = self.0.into_iter().rev().map(async |(name, compensate)| {
             let options = ActivityOptions::with_start_to_close_timeout(ATTEMPT)
-                .cancellation_token(self.detached.clone());
-            async move { (name, compensate(options.build()).await) }
+                .cancellation_token(detached.clone());
+            report(name, compensate(options.build()).await);
         });
         if parallel {
-            return join_all(undo).await;
+            join_all(undo).await;
+        } else {
+            for undo in undo {
+                undo.await;
+            }
         }
-        let mut undone = Vec::new();
-        for undo in undo {
-            undone.push(undo.await);
-        }
-        undone
     }
 }
 
-/// Returns an error if the workflow is cancelled. To be called before each step: an activity that ignores a cancellation
-/// does not return one.
+/// Returns an error if the workflow is cancelled. Call this before each step: an activity that ignores its cancellation
+/// returns no error.
 ///
 /// # Errors
 /// [`WorkflowTermination::Cancelled`].

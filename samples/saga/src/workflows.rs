@@ -6,7 +6,7 @@
 
 use crate::{
     activities::AccountActivities,
-    compensations::{Compensations, compensation_failed},
+    compensations::{Compensations, Outcome, compensation_failed},
 };
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -95,7 +95,7 @@ pub struct Step {
 /// Result of the query `compensations`: `{"undone":["remove_client"],"failed":["clear_postal_addresses"]}`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Undone {
-    /// Compensations that succeeded, in their order.
+    /// Compensations that succeeded, in the order in which they ended.
     pub undone: Vec<String>,
     /// Compensations that failed and were not retried.
     pub failed: Vec<String>,
@@ -121,15 +121,21 @@ impl OpenAccountWorkflow {
         // No `?`, because a failed or cancelled saga has to undo its steps before it ends.
         let opened = open_account(ctx, &request, &mut compensations).await;
         if opened.is_err() {
-            for (name, outcome) in compensations.run(request.parallel_compensation).await {
-                ctx.state_mut(|saga| match &outcome {
-                    Ok(()) => saga.compensations.undone.push(name.to_owned()),
-                    Err(_) => saga.compensations.failed.push(name.to_owned()),
-                });
-                if let Err(error) = outcome {
-                    compensation_failed(ctx, name, &error);
+            let report = |name: &str, outcome: Outcome| {
+                if let Err(error) = &outcome {
+                    compensation_failed(ctx, name, error);
                 }
-            }
+                ctx.state_mut(|saga| {
+                    let list = match outcome {
+                        Ok(()) => &mut saga.compensations.undone,
+                        Err(_) => &mut saga.compensations.failed,
+                    };
+                    list.push(name.to_owned());
+                });
+            };
+            compensations
+                .run(request.parallel_compensation, report)
+                .await;
         }
         opened.map(|()| format!("Account {} opened", request.account_id))
     }
