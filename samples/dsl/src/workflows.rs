@@ -124,6 +124,7 @@ impl DSLWorkflow {
             .cancellation_token(stop.clone())
             .build();
         let named = Named(activity.name.clone());
+        // Without `or_cancelled`, which `run` calls for the whole document.
         let Json(value) = ctx
             .execute_activity(named, RawValue::new(arguments), options)
             .await?;

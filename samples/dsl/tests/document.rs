@@ -1,7 +1,9 @@
 //! Reads, checks and draws documents, without a server.
 
 use dsl::document::Document;
+use proptest::{collection, prelude::*, sample};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub(crate) const SEQUENCE: &str = include_str!("../documents/sequence.yaml");
 pub(crate) const PARALLEL: &str = include_str!("../documents/parallel.yaml");
@@ -313,4 +315,72 @@ fn names_are_escaped_in_the_diagram() -> anyhow::Result<()> {
         )
     );
     Ok(())
+}
+
+/// Generates statements with few variables, so that many of them use the same.
+fn statements() -> impl Strategy<Value = Value> {
+    let names = || sample::select(vec!["a", "b", "c"]);
+    let activity = (names(), names(), names()).prop_map(|(one, two, result)| match one < two {
+        true => call("activity1", &[one], result),
+        false => call("activity3", &[one, two], result),
+    });
+    activity.prop_recursive(3, 8, 3, |inner| {
+        let inner = || collection::vec(inner.clone(), 0..4);
+        prop_oneof![
+            inner().prop_map(|elements| sequence(&elements)),
+            inner().prop_map(|branches| parallel(&branches)),
+        ]
+    })
+}
+
+/// Executes a statement, and its branches one after the other, forwards or backwards.
+fn execute(
+    statement: &Value,
+    backwards: bool,
+    variables: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
+    let list = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let activity = &statement["activity"];
+    if activity.is_object() {
+        let mut text = activity["name"].to_string();
+        for argument in list(&activity["arguments"]) {
+            let name = argument.as_str().unwrap_or_default();
+            text += variables.get(name).ok_or_else(|| format!("no {name}"))?;
+        }
+        variables.insert(activity["result"].as_str().unwrap_or_default().into(), text);
+    }
+    let elements = list(&statement["sequence"]["elements"]);
+    let mut branches = list(&statement["parallel"]["branches"]);
+    if backwards {
+        branches.reverse();
+    }
+    for inner in elements.iter().chain(&branches) {
+        execute(inner, backwards, variables)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever the document, if it is accepted, each activity finds its variables. In version 2, the result does not
+    /// depend on the order of the branches.
+    #[test]
+    fn an_accepted_document_can_run(root in statements(), version in 1..=2) {
+        let uses = root.to_string();
+        let variables: BTreeMap<String, String> = ["a", "b"]
+            .into_iter()
+            .filter(|name| uses.contains(&format!("{name:?}")))
+            .map(|name| (name.to_owned(), name.to_owned()))
+            .collect();
+        let document = json!({"version": version, "variables": variables, "root": root});
+        if Document::try_from(document).is_ok() {
+            let (mut forwards, mut backwards) = (variables.clone(), variables);
+            execute(&root, false, &mut forwards).map_err(TestCaseError::fail)?;
+            execute(&root, true, &mut backwards).map_err(TestCaseError::fail)?;
+            if version == 2 {
+                prop_assert_eq!(forwards, backwards);
+            }
+        }
+    }
 }
