@@ -339,8 +339,8 @@ mod tests {
                 "payment_id": destination, "source_account": "a", "destination_account": destination,
                 "amount": BALANCE, "currency": "EUR", "idempotency_key": format!("{destination}:reserve"),
             }))?;
-            let reserve = PaymentActivities::reserve_and_block;
-            let transfer = env.run(reserve, step.clone()).await?;
+            let reserve = || PaymentActivities::reserve_and_block;
+            let transfer = env.run(reserve(), step.clone()).await?;
             assert_eq!(transfer.tx_id, transfer_of(destination));
             step.idempotency_key = format!("{destination}:submit");
             let submit = PaymentActivities::submit_to_switch;
@@ -348,7 +348,7 @@ mod tests {
             let answer = env.run(PaymentActivities::ask_switch, transfer).await?;
             assert_eq!(answer.status, status);
             step.payment.amount = step.payment.amount.saturating_add(1);
-            let refused = env.run(reserve, step).await.unwrap_err().to_string();
+            let refused = env.run(reserve(), step).await.unwrap_err().to_string();
             assert!(refused.contains("1000001 are not available"), "{refused}");
         }
         Ok(())
