@@ -18,6 +18,9 @@ use temporalio_sdk::{
 /// Time limit for phase 1. The caller waits for it.
 const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time limit for one attempt of a regular activity in phase 1. If a worker dies, there is time for another attempt.
+const INIT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Time limit for one attempt to complete or cancel a transaction.
 const PHASE_2_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -123,7 +126,10 @@ impl TransactionWorkflow {
                 ctx.execute_local_activity(init, request, options).await
             }
             InitActivity::Regular => {
-                let timeouts = ActivityCloseTimeouts::ScheduleToClose(INIT_TIMEOUT);
+                let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+                    schedule_to_close: INIT_TIMEOUT,
+                    start_to_close: INIT_ATTEMPT_TIMEOUT,
+                };
                 let options = ActivityOptions::with_close_timeouts(timeouts)
                     .retry_policy(retry_policy)
                     .build();
