@@ -93,8 +93,8 @@ impl TransactionActivities {
         })
     }
 
-    /// Completes the transaction, which takes two seconds. The heartbeats let the server notice a dead worker long before
-    /// the start-to-close timeout, and tell the activity that the workflow has been cancelled.
+    /// Completes the transaction, which takes two seconds. The heartbeats let the server notice a dead worker long
+    /// before the start-to-close timeout, and tell the activity that the workflow has been cancelled.
     #[activity(name = "complete_transaction")]
     pub async fn complete_transaction(
         ctx: ActivityContext,

@@ -5,14 +5,14 @@
 #![deny(clippy::disallowed_types)]
 
 use crate::activities::{InitActivity, Transaction, TransactionActivities, TransactionRequest};
-use shared::{Input, Json, OrCancelled};
+use shared::{Input, Json, OrCancelled, handlers_finished};
 use std::{error::Error, time::Duration};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions,
-    ApplicationFailure, LocalActivityOptions, WaitConditionOptions, WorkflowCancellationToken,
-    WorkflowContext, WorkflowResult,
+    ApplicationFailure, LocalActivityOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowResult,
 };
 
 /// Time limit for phase 1. The caller waits for it.
@@ -45,9 +45,9 @@ impl TransactionWorkflow {
     ) -> WorkflowResult<Transaction> {
         let request = request.decode(ctx)?;
         let transaction = Self::process(ctx, request).await;
-        // The workflow's own token may be cancelled, and then nothing would start or wait with it.
-        let token = WorkflowCancellationToken::new();
         if transaction.is_err() {
+            // The workflow's own token may be cancelled, and then the activity would not start.
+            let token = WorkflowCancellationToken::new();
             let initialized = ctx.state(|workflow| workflow.initialized.clone());
             let transaction = initialized.and_then(Result::ok);
             let options = ActivityOptions::with_start_to_close_timeout(PHASE_2_TIMEOUT)
@@ -59,9 +59,7 @@ impl TransactionWorkflow {
                 .await?;
         }
         // The end of the workflow would abort an update that has not finished.
-        let options = WaitConditionOptions::builder().cancellation_token(token.clone());
-        ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
-            .await?;
+        handlers_finished(ctx).await?;
         transaction
     }
 

@@ -13,8 +13,8 @@ use testing::{TestEnv, address, faults::WorkerProcess, forget_cache, until_pendi
 
 const WORKER: &str = env!("CARGO_BIN_EXE_early-return-worker");
 
-/// After its worker has died in phase 2, the next worker completes the transaction that the caller knows already. An update
-/// that is sent again gets the same answer.
+/// After its worker has died in phase 2, the next worker completes the transaction that the caller knows already. An
+/// update that is sent again gets the same answer.
 #[tokio::test]
 async fn the_next_worker_completes_the_transaction() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;

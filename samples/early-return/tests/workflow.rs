@@ -189,8 +189,8 @@ async fn ends_cancelled(workflow: &Handle) -> anyhow::Result<()> {
     }
 }
 
-/// With a local activity, the update is accepted and completed in the first workflow task, and phase 2 begins in the same
-/// task. Its activity has the timeouts of the README.
+/// With a local activity, the update is accepted and completed in the first workflow task, and phase 2 begins in the
+/// same task. Its activity has the timeouts of the README.
 #[tokio::test]
 async fn returns_in_the_first_workflow_task() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -225,8 +225,9 @@ async fn returns_in_the_first_workflow_task() -> anyhow::Result<()> {
     .await
 }
 
-/// With a regular activity, the update returns while phase 2 still runs, too. A second start of the transaction is refused
-/// while the first one runs and after its end. If the call is repeated with the same update id, it returns the same answer.
+/// With a regular activity, the update returns while phase 2 still runs, too. A second start of the transaction is
+/// refused while the first one runs and after its end. If the call is repeated with the same update id, it returns
+/// the same answer.
 #[tokio::test]
 async fn returns_before_phase_2() -> anyhow::Result<()> {
     let slow = SlowActivities::default();
@@ -267,8 +268,8 @@ async fn returns_before_phase_2() -> anyhow::Result<()> {
     .await
 }
 
-/// An invalid amount fails the update and the workflow with the same type and message, and the transaction is cancelled in
-/// between. Both kinds of activities do the same.
+/// An invalid amount fails the update and the workflow with the same type and message, and the transaction is
+/// cancelled in between. Both kinds of activities do the same.
 #[tokio::test]
 async fn fails_early() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {

@@ -47,9 +47,12 @@ mod tests {
             name: "Ada".to_owned(),
             email: email.to_owned(),
         };
-        let validate = || UserActivities::validate_profile;
-        env.run(validate(), profile("ada@example.com")).await?;
-        let failed = env.run(validate(), profile("ada.example.com")).await;
+        let validate = async |email: &str| {
+            let profile = profile(email);
+            env.run(UserActivities::validate_profile, profile).await
+        };
+        validate("ada@example.com").await?;
+        let failed = validate("ada.example.com").await;
         let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) = failed
         else {
             bail!("{failed:?}");

@@ -10,16 +10,15 @@ use crate::{
     recent_updates::{RecentUpdates, UpdateFailure, UpdateIds},
 };
 use serde::{Deserialize, Serialize};
-use shared::{Input, Lock};
+use shared::{Input, Lock, handlers_finished};
 use std::{
     error::Error,
     time::{Duration, SystemTime},
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityCloseTimeouts, ActivityOptions, SyncWorkflowContext, WaitConditionOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination,
+    ActivityCloseTimeouts, ActivityOptions, SyncWorkflowContext, WorkflowContext,
+    WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 /// Type of the failure of an update of an account that is deleted.
@@ -95,11 +94,8 @@ impl UserAccountWorkflow {
         let limit = limit.map_or(u32::MAX, |events| events.max(MIN_EVENTS));
         if Self::run_is_over(ctx, limit).await.is_err() {
             // The end of the workflow would abort updates that are not finished, so a cancelled workflow waits for
-            // them, too. The wait has its own token, because that of the workflow is cancelled.
-            let token = WorkflowCancellationToken::new();
-            let options = WaitConditionOptions::builder().cancellation_token(token.clone());
-            ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), options.build())
-                .await?;
+            // them, too.
+            handlers_finished(ctx).await?;
             return Err(WorkflowTermination::cancelled());
         }
         // Nothing is awaited between the end of the last handler and the end of the run, so no change is lost.

@@ -78,8 +78,9 @@ async fn kill(worker: &mut WorkerProcess, account: &Account) -> anyhow::Result<(
     forget_cache(account.client(), &account.info().workflow_id).await
 }
 
-/// Four clients send 240 updates over several runs, each of them twice, and the worker is killed twice meanwhile. The account has applied each update once. The activity, which runs only if an update is applied, has been
-/// scheduled once for each profile. And updates that a run had completed did arrive in the next run.
+/// Four clients send 240 updates over several runs, each of them twice, and the worker is killed twice meanwhile. The
+/// account has applied each update once. The activity, which runs only if an update is applied, has been scheduled
+/// once for each profile. And updates that a run had completed did arrive in the next run.
 #[tokio::test]
 async fn loses_nothing_and_applies_nothing_twice() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;

@@ -197,8 +197,8 @@ fn failed(ended: Result<(), WorkflowUpdateError>, reason: &str) {
     assert_eq!(failure, Err(format!("update failed: {reason}")));
 }
 
-/// The life of an account: created by its first update, changed, suspended, reactivated and deleted. A change in the wrong
-/// state has no effect, an invalid profile fails only its update, and the state can be read after the end.
+/// The life of an account: created by its first update, changed, suspended, reactivated and deleted. A change in the
+/// wrong state has no effect, an invalid profile fails only its update, and the state can be read after the end.
 #[tokio::test]
 async fn lives_until_it_is_deleted() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -266,9 +266,9 @@ async fn lives_until_it_is_deleted() -> anyhow::Result<()> {
     .await
 }
 
-/// The lesson of this sample. A client repeats two updates after the run that completed them has ended, and gets the first
-/// outcomes: the account is not suspended again, and the invalid profile is not validated again, although the argument has
-/// changed. Under a new id, the same update is applied.
+/// The lesson of this sample. A client repeats two updates after the run that completed them has ended, and gets the
+/// first outcomes: the account is not suspended again, and the invalid profile is not validated again, although the
+/// argument has changed. Under a new id, the same update is applied.
 #[tokio::test]
 async fn applies_an_update_once_across_runs() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
@@ -321,9 +321,9 @@ async fn applies_an_update_once_across_runs() -> anyhow::Result<()> {
     .await
 }
 
-/// An update in the first workflow task, which is handled before the first line of `run`, finds the state and the recent
-/// updates of the input. All of the state goes on to the next run, which the server suggests here because of 4 MB of
-/// history. Signals that the workflow does not know are ignored.
+/// An update in the first workflow task, which is handled before the first line of `run`, finds the state and the
+/// recent updates of the input. All of the state goes on to the next run, which the server suggests here because of 4
+/// MB of history. Signals that the workflow does not know are ignored.
 #[tokio::test]
 async fn restores_its_state() -> anyhow::Result<()> {
     let env = TestEnv::new().await?;
@@ -425,8 +425,8 @@ async fn ends_a_run_under_a_steady_stream() -> anyhow::Result<()> {
     .await
 }
 
-/// The account is deleted while an update awaits its activity. The workflow rejects further updates, lets the update end,
-/// which no longer changes the account, and completes.
+/// The account is deleted while an update awaits its activity. The workflow rejects further updates, lets the update
+/// end, which no longer changes the account, and completes.
 #[tokio::test]
 async fn deleted_during_an_update() -> anyhow::Result<()> {
     let service = ClosedService::default();
@@ -453,8 +453,8 @@ async fn deleted_during_an_update() -> anyhow::Result<()> {
     .await
 }
 
-/// A cancelled workflow lets its updates end before it ends itself, CANCELED, also if the run is long enough to continue as
-/// new.
+/// A cancelled workflow lets its updates end before it ends itself, CANCELED, also if the run is long enough to
+/// continue as new.
 #[tokio::test]
 async fn cancelled_during_updates() -> anyhow::Result<()> {
     let service = ClosedService::default();
@@ -514,8 +514,8 @@ async fn cancelled_at_the_boundary() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Input that does not decode fails the workflow at once, and the failure names the field. Fields may be null, and unknown
-/// ones are ignored. The server refuses an update id that would not fit into the list of recent updates.
+/// Input that does not decode fails the workflow at once, and the failure names the field. Fields may be null, and
+/// unknown ones are ignored. The server refuses an update id that would not fit into the list of recent updates.
 #[tokio::test]
 async fn refuses_bad_input() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
