@@ -186,7 +186,7 @@ impl LockWorkflow {
     async fn grant(ctx: &WorkflowContext<Self>, request: LockRequest) {
         let now = now_ms(ctx);
         let holder = ctx.state_mut(|lock| {
-            // Larger than before even if the server's clock goes back.
+            // Larger than before in this run, even if the server's clock goes back.
             lock.granted_at_ms = now.max(lock.granted_at_ms + 1);
             let lease = Lease {
                 release_signal_name: "release-lock".to_owned(),

@@ -288,7 +288,7 @@ impl ResourcePoolWorkflow {
     async fn assign(ctx: &WorkflowContext<Self>, resource: String, user: Holder) {
         let now = now_ms(ctx);
         let key = ctx.state_mut(|pool| {
-            // Larger than before even if the server's clock goes back.
+            // Larger than before in this run, even if the server's clock goes back.
             pool.assigned_at_ms = now.max(pool.assigned_at_ms + 1);
             let key = pool.assigned_at_ms.to_string();
             let holder = Holder {
