@@ -118,8 +118,7 @@ pub struct HedgedRequest {
 #[workflow]
 #[derive(Default)]
 pub struct HedgedRequestWorkflow {
-    /// Whether the first request has succeeded, once it has ended.
-    first: Option<bool>,
+    request_ended: bool,
 }
 
 #[workflow_methods]
@@ -134,15 +133,13 @@ impl HedgedRequestWorkflow {
         let delay = Duration::from_secs(input.delay_seconds.get().into());
         let race = Race::new(ctx, 2, 1);
         let request = async {
-            let result = start(ctx, input.request, &race.group).await;
-            ctx.state_mut(|hedge| hedge.first = Some(result.is_ok()));
-            race.finish(result);
+            race.finish(start(ctx, input.request, &race.group).await);
+            ctx.state_mut(|hedge| hedge.request_ended = true);
         };
         let backup = async {
-            wait_up_to(ctx, delay, |hedge| hedge.first.is_some()).await?;
-            if ctx.state(|hedge| hedge.first != Some(true)) {
-                race.finish(start(ctx, input.backup, &race.group).await);
-            }
+            wait_up_to(ctx, delay, |hedge| hedge.request_ended).await?;
+            // If the request has won, its token is cancelled, and the backup does not start.
+            race.finish(start(ctx, input.backup, &race.group).await);
             Ok(())
         };
         let ((), waited): (_, WorkflowResult<()>) = join(request, backup).await;

@@ -280,7 +280,7 @@ fn refused(error: LedgerError) -> ActivityError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use temporalio_sdk::testing::ActivityEnvironment;
+    use temporalio_sdk::testing::{ActivityEnvironment, TestActivityInfoOptions};
 
     fn open() -> anyhow::Result<(tempfile::TempDir, Ledger)> {
         let directory = tempfile::tempdir()?;
@@ -296,8 +296,10 @@ mod tests {
         let activities = AccountActivities {
             ledger: ledger.clone(),
         };
+        let info = TestActivityInfoOptions::builder().activity_type("add_client");
         let env = ActivityEnvironment::builder()
             .register_activities(activities)
+            .info(info.build())
             .build();
         let step = |key: &str, undoes: Option<&str>| -> serde_json::Result<Step> {
             serde_json::from_value(serde_json::json!({
@@ -318,7 +320,10 @@ mod tests {
         env.run(AccountActivities::remove_client, undo).await?;
         let late = env.run(AccountActivities::add_client, step("add", None)?);
         let error = late.await.unwrap_err().to_string();
-        assert!(error.contains("\"add\" was undone"), "{error}");
+        assert!(
+            error.contains("was undone, so it must not be done any more"),
+            "{error}"
+        );
         assert_eq!(ledger.entries("a").await?.len(), 2);
         Ok(())
     }
@@ -339,8 +344,8 @@ mod tests {
                 "payment_id": destination, "source_account": "a", "destination_account": destination,
                 "amount": BALANCE, "currency": "EUR", "idempotency_key": format!("{destination}:reserve"),
             }))?;
-            let reserve = || PaymentActivities::reserve_and_block;
-            let transfer = env.run(reserve(), step.clone()).await?;
+            let reserved = env.run(PaymentActivities::reserve_and_block, step.clone());
+            let transfer = reserved.await?;
             assert_eq!(transfer.tx_id, transfer_of(destination));
             step.idempotency_key = format!("{destination}:submit");
             let submit = PaymentActivities::submit_to_switch;
@@ -348,7 +353,8 @@ mod tests {
             let answer = env.run(PaymentActivities::ask_switch, transfer).await?;
             assert_eq!(answer.status, status);
             step.payment.amount = step.payment.amount.saturating_add(1);
-            let refused = env.run(reserve(), step).await.unwrap_err().to_string();
+            let refused = env.run(PaymentActivities::reserve_and_block, step);
+            let refused = refused.await.unwrap_err().to_string();
             assert!(refused.contains("1000001 are not available"), "{refused}");
         }
         Ok(())

@@ -3,7 +3,9 @@
 
 use anyhow::Context;
 use rusqlite::{
-    Connection, OptionalExtension, ToSql, Transaction, TransactionBehavior, params,
+    Connection, OptionalExtension, ToSql, Transaction,
+    TransactionBehavior::{self, Deferred, Immediate},
+    params,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
 use serde::{Deserialize, Serialize};
@@ -135,7 +137,7 @@ impl Ledger {
     /// [`LedgerError::Undone`] if the step was undone, and [`LedgerError::KeyReused`] if the key belongs to a
     /// different entry. Both are final.
     pub async fn record(&self, entry: Entry) -> Result<(), LedgerError> {
-        self.transaction(move |transaction| record(transaction, &entry))
+        self.transaction(Immediate, move |transaction| record(transaction, &entry))
             .await
     }
 
@@ -149,7 +151,7 @@ impl Ledger {
         tx_id: String,
         status: Status,
     ) -> Result<(), LedgerError> {
-        self.transaction(move |transaction| {
+        self.transaction(Immediate, move |transaction| {
             record(transaction, &entry)?;
             transaction.execute(
                 "INSERT INTO transfers (tx_id, status) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -165,7 +167,7 @@ impl Ledger {
     /// # Errors
     /// If the database fails.
     pub async fn ask(&self, tx_id: String) -> Result<Status, LedgerError> {
-        self.transaction(move |transaction| status(transaction, &tx_id))
+        self.transaction(Deferred, move |transaction| status(transaction, &tx_id))
             .await
     }
 
@@ -175,7 +177,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::record`].
     pub async fn cancel(&self, entry: Entry, tx_id: String) -> Result<Status, LedgerError> {
-        self.transaction(move |transaction| {
+        self.transaction(Immediate, move |transaction| {
             if status(transaction, &tx_id)? == Status::Success {
                 return Ok(Status::Success);
             }
@@ -196,7 +198,7 @@ impl Ledger {
     /// If the database fails.
     pub async fn entries(&self, subject: &str) -> Result<Vec<Entry>, LedgerError> {
         let subject = subject.to_owned();
-        self.transaction(move |transaction| {
+        self.transaction(Deferred, move |transaction| {
             let sql =
                 "SELECT key, subject, what, undoes FROM entries WHERE subject = ?1 ORDER BY id";
             let mut query = transaction.prepare(sql)?;
@@ -208,16 +210,18 @@ impl Ledger {
 
     /// Runs `work` in a transaction, which is on the disk when this returns. In a thread for blocking work, because
     /// other activities and heartbeats need the threads of the worker.
+    ///
+    /// With [`Immediate`], no other process writes between the reads and the writes of the transaction. One that only
+    /// reads is [`Deferred`], and waits for nobody.
     async fn transaction<T: Send + 'static>(
         &self,
+        behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let connection = self.0.clone();
         spawn_blocking(move || {
             // After a panic, the connection has rolled its transaction back.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            // `Immediate` lets no other process write between the reads and the writes of this transaction.
-            let behavior = TransactionBehavior::Immediate;
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction)?;
             transaction.commit()?;

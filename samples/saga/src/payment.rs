@@ -161,6 +161,7 @@ impl InterBankPaymentWorkflow {
         let options = ActivityOptions::with_start_to_close_timeout(DEBIT)
             .cancellation_token(detached.clone())
             .build();
+        // Without `or_cancelled`, because a debit that fails for good is more than a cancelled payment.
         ctx.execute_activity(PaymentActivities::debit_and_settle, debit, options)
             .await?;
         Ok(tx_id)

@@ -24,6 +24,9 @@ pub const UNDO_ACCOUNT: [&str; 4] = [
 /// The steps of `InterBankPaymentWorkflow`.
 pub const PAYMENT: [&str; 3] = ["reserve_and_block", "submit_to_switch", "debit_and_settle"];
 
+/// The compensations of its first two steps, in reverse order.
+pub const UNDO_PAYMENT: [&str; 2] = ["cancel_with_switch", "unblock_and_cancel"];
+
 /// A new ledger, and the directory that it is in.
 pub fn new_ledger() -> anyhow::Result<(TempDir, Ledger)> {
     let directory = tempfile::tempdir()?;

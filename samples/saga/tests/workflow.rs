@@ -22,7 +22,7 @@ use temporalio_common::{
     data_converters::PayloadConverter,
     protos::temporal::api::{
         common::v1::WorkflowExecution,
-        enums::v1::EventType,
+        enums::v1::{EventType, PendingActivityState},
         history::v1::{HistoryEvent, history_event::Attributes},
         workflowservice::v1::ResetWorkflowExecutionRequest,
     },
@@ -84,12 +84,14 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 /// A service that a test holds up.
 #[derive(Clone, Default)]
 pub struct Gate {
-    open: Arc<Notify>,
+    /// Opens the gate for one attempt.
+    pub open: Arc<Notify>,
     attempts: Arc<AtomicU32>,
 }
 
 impl Gate {
-    async fn pass(&self) {
+    /// Waits until a test opens the gate.
+    pub async fn pass(&self) {
         self.attempts.fetch_add(1, Ordering::SeqCst);
         self.open.notified().await;
     }
@@ -332,10 +334,8 @@ async fn cancelled_in_the_middle_of_a_step() -> anyhow::Result<()> {
                 )
                 .await?;
                 until_pending(&handle, |activity| {
-                    activity
-                        .activity_type
-                        .as_ref()
-                        .is_some_and(|t| t.name == "add_client")
+                    let name = activity.activity_type.as_ref().map(|of| of.name.as_str());
+                    name == Some("add_client") && activity.state() == PendingActivityState::Started
                 })
                 .await?;
                 handle.cancel(Default::default()).await?;
