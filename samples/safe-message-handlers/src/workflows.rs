@@ -190,6 +190,7 @@ impl ClusterManagerWorkflow {
                 job_name: job_name.clone(),
             };
             // The other handlers go on meanwhile. Without the lock, another job could get the same nodes.
+            // Without `or_cancelled`, because an error ends the update and not the workflow.
             ctx.execute_activity(ClusterActivities::assign_nodes_to_job, input, limited())
                 .await?;
             ctx.state_mut(|manager| manager.state.assign(&nodes, &job_name));
@@ -218,6 +219,7 @@ impl ClusterManagerWorkflow {
                 nodes: nodes.clone(),
                 job_name: job_name.clone(),
             };
+            // Without `or_cancelled`, because an error ends the update and not the workflow.
             ctx.execute_activity(ClusterActivities::unassign_nodes_for_job, input, limited())
                 .await?;
         }

@@ -238,6 +238,7 @@ async fn has_moved(
     let transfer = Transfer {
         tx_id: tx_id.to_owned(),
     };
+    // Without `or_cancelled`, because the amount stays blocked, which a cancelled payment would hide.
     let asked = ctx
         .execute_activity(PaymentActivities::ask_switch, transfer, undo(detached))
         .await?;
@@ -246,6 +247,7 @@ async fn has_moved(
     }
     let mut input = step(payment, Some(tx_id), format!("{tx_id}:comp-submit"));
     input.undoes = Some(submit_key(tx_id));
+    // Without `or_cancelled`, for the same reason.
     let cancelled = ctx
         .execute_activity(PaymentActivities::cancel_with_switch, input, undo(detached))
         .await?;

@@ -59,6 +59,7 @@ impl WaitingForHandlersWorkflow {
         let options = ActivityOptions::with_start_to_close_timeout(ATTEMPT_TIMEOUT)
             .cancellation_token(token.clone())
             .build();
+        // Without `or_cancelled`, because an error ends the update and not the workflow.
         ctx.execute_activity(HandlerActivities::do_update, (), options)
             .await?;
         Ok("update-result".to_owned())
