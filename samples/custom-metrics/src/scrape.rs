@@ -53,7 +53,11 @@ impl Scrape {
         }
     }
 
-    fn parse(page: &str) -> anyhow::Result<Self> {
+    /// Parses a page of metrics.
+    ///
+    /// # Errors
+    /// If a line is not a series with a value.
+    pub fn parse(page: &str) -> anyhow::Result<Self> {
         let series = |line: &str| {
             let (series, value) = line.rsplit_once(' ').context("a line without a value")?;
             Ok((
