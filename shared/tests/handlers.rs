@@ -4,7 +4,10 @@
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use shared::{GRACEFUL_SHUTDOWN_PERIOD, Input, Lock, LogFields, SizeLimit, describe, was_rejected};
+use shared::{
+    GRACEFUL_SHUTDOWN_PERIOD, Input, Lock, LogFields, SizeLimit, describe, handlers_finished,
+    was_rejected,
+};
 use std::error::Error;
 use temporalio_client::{
     Client, UntypedUpdate, UntypedWorkflow, WorkflowHandle, WorkflowUpdateHandle,
@@ -13,9 +16,8 @@ use temporalio_client::{
 use temporalio_common::protos::temporal::api::{enums::v1::EventType, failure::v1::Failure};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ApplicationFailure, SyncWorkflowContext, WaitConditionOptions, WorkerOptions,
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowRegistrationError,
-    WorkflowResult,
+    ApplicationFailure, SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowContextView,
+    WorkflowRegistrationError, WorkflowResult,
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
 use testing::{TestEnv, event_types, raw_json, replay, with_worker};
@@ -48,12 +50,7 @@ impl HandlersWorkflow {
             .wait_condition(|workflow| workflow.finished && ctx.all_handlers_finished())
             .await;
         // A workflow that has been cancelled waits for its handlers, too.
-        let options = WaitConditionOptions::builder()
-            .cancellation_token(WorkflowCancellationToken::new())
-            .build();
-        let _ = ctx
-            .wait_condition_with_options(|_| ctx.all_handlers_finished(), options)
-            .await;
+        handlers_finished(ctx).await?;
         ended?;
         Ok(ctx.state(|workflow| workflow.log.clone()))
     }

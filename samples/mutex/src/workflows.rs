@@ -255,8 +255,8 @@ impl LockWorkflow {
 }
 
 impl Lease {
-    /// Returns the rest of the lease. At least a millisecond, because the server refuses a timer or a timeout of zero
-    /// by failing the workflow task, and at most the longest lease that can be requested.
+    /// Returns the rest of the lease. At least a millisecond, because zero means no timeout, and the server refuses an
+    /// activity without one by failing the workflow task. At most the longest lease that can be requested.
     fn time_left<W>(&self, ctx: &WorkflowContext<W>) -> Duration {
         let left = self.expires_at_ms.saturating_sub(now_ms(ctx));
         Duration::from_millis(left.clamp(1, u32::MAX.into()))

@@ -146,10 +146,9 @@ impl ResourcePoolWorkflow {
                 let _ = ctx.wait_condition(changed).await;
                 continue;
             }
-            // From check to check, however many signals arrive in between. At least a millisecond, because the server
-            // refuses a timer of zero by failing the workflow task.
+            // From check to check, however many signals arrive in between.
             let since = Duration::from_millis(now_ms(ctx).saturating_sub(checked_at_ms));
-            let left = check.saturating_sub(since).max(Duration::from_millis(1));
+            let left = check.saturating_sub(since);
             if let Ok(false) = wait_up_to(ctx, left, changed).await {
                 Self::take_back(ctx).await;
                 checked_at_ms = now_ms(ctx);
