@@ -1,6 +1,6 @@
 //! Starts requesters that want the same resource, and prints when each has had its turn.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use mutex::{
     TASK_QUEUE,
@@ -64,7 +64,15 @@ async fn main() -> MainResult {
             eprintln!("lock     {}", lock.info().workflow_id);
         }
         if number == 1 && args.terminate {
-            until_held(&lock).await?;
+            tokio::select! {
+                held = until_held(&lock) => held?,
+                ended = requester.get_result(Default::default()) => {
+                    ended?;
+                    Err(anyhow!(
+                        "the first requester was done before it could be terminated: choose a larger --work-ms"
+                    ))?;
+                }
+            }
             requester.terminate(Default::default()).await?;
             let id = &requester.info().workflow_id;
             eprintln!("gone     {id}, terminated while it held the lock");

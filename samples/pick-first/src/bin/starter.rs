@@ -32,7 +32,7 @@ struct Args {
     kind: Kind,
 
     /// Let this branch fail; can be given several times
-    #[arg(long, value_name = "BRANCH")]
+    #[arg(long, value_name = "BRANCH", value_parser = ["option1", "option2", "option3", "request", "backup"])]
     fails: Vec<String>,
 
     /// Seconds that the slowest branch takes

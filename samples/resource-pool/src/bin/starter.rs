@@ -1,6 +1,6 @@
 //! Starts a pool and users that share its resources, and prints how each user has ended.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use resource_pool::{
     TASK_QUEUE,
@@ -81,7 +81,13 @@ async fn main() -> MainResult {
         let run = ResourceUserWorkflow::run;
         let user = client.start_workflow(run, input.into(), options).await?;
         if args.terminate && number == 1 {
-            until_held(&pool).await?;
+            tokio::select! {
+                held = until_held(&pool) => held?,
+                ended = user.get_result(Default::default()) => {
+                    ended?;
+                    Err(anyhow!("the first user was done before it could be terminated"))?;
+                }
+            }
             user.terminate(Default::default()).await?;
             eprintln!("gone     {id}, terminated while it held a resource");
         } else {

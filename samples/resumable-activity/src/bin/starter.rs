@@ -11,8 +11,8 @@ use resumable_activity::{
 use shared::{MainResult, StarterArgs, print_result, print_started};
 use std::time::Duration;
 use temporalio_client::{
-    Client, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowStartOptions,
-    errors::{ClientError, WorkflowQueryError},
+    Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowIdConflictPolicy,
+    WorkflowStartOptions, errors::ClientError,
 };
 
 /// Pause between two queries.
@@ -90,16 +90,17 @@ async fn main() -> MainResult {
     print_result(&workflow.get_result(Default::default()).await?)
 }
 
-/// Returns the status as soon as no activity runs.
-async fn settled(
-    workflow: &WorkflowHandle<Client, TransferWorkflow>,
-) -> Result<Status, WorkflowQueryError> {
+/// Returns the status as soon as no activity runs, or the last one if the workflow was cancelled or terminated meanwhile.
+async fn settled(workflow: &WorkflowHandle<Client, TransferWorkflow>) -> anyhow::Result<Status> {
     loop {
         let query = workflow.query(TransferWorkflow::get_status, ().into(), Default::default());
-        match query.await? {
-            Status::Pending | Status::Transferring => tokio::time::sleep(PAUSE).await,
-            status => return Ok(status),
+        let status = query.await?;
+        let transferring = [Status::Pending, Status::Transferring].contains(&status);
+        let described = workflow.describe(Default::default()).await?;
+        if !transferring || described.status() != WorkflowExecutionStatus::Running {
+            return Ok(status);
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

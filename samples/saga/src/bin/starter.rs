@@ -12,7 +12,7 @@ use shared::{MainResult, StarterArgs, print_result, print_started};
 use std::num::{NonZeroU32, NonZeroU64};
 use temporalio_client::{
     Client, WorkflowStartOptions,
-    errors::{WorkflowInteractionError, WorkflowStartError},
+    errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 
 /// Which workflow to start.
@@ -93,7 +93,10 @@ async fn open_account(client: &Client, args: &Args) -> anyhow::Result<String> {
         .await?;
     print_started(&handle, task_queue);
     let result = handle.get_result(Default::default()).await;
-    if result.is_err() {
+    // A workflow that was terminated has undone nothing.
+    if let Err(WorkflowGetResultError::Failed(_) | WorkflowGetResultError::Cancelled { .. }) =
+        result
+    {
         let query = OpenAccountWorkflow::compensations;
         let compensations = handle.query(query, ().into(), Default::default()).await?;
         eprintln!("undone   {}", compensations.undone.join(", "));
