@@ -32,11 +32,11 @@ async fn the_token_survives_everybody() -> anyhow::Result<()> {
     };
     let mut first = worker(&env, &service)?;
     let decided = start().await?;
-    let decided_links = links(&decided).await?;
+    let decided_links = links(&service, &decided).await?;
     // As if the process had been killed between storing the decision and completing the activity.
     let record = service.record("expenses")?;
     let undecided = start().await?;
-    let undecided_links = links(&undecided).await?;
+    let undecided_links = links(&service, &undecided).await?;
     assert_ne!(decided_links.approve, undecided_links.approve);
     first.kill().await?;
     service.kill().await?;

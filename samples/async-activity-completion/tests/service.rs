@@ -6,10 +6,11 @@ use async_activity_completion::{
     service_client::ServiceClient,
 };
 use reqwest::{StatusCode, Url};
+use serde_json::Value;
 use std::{path::PathBuf, process::Stdio, time::Duration};
 use temporalio_client::{Client, WorkflowHandle};
 use temporalio_common::HasWorkflowDefinition;
-use testing::{address, until_pending};
+use testing::{address, eventually, until_pending};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -68,12 +69,15 @@ impl Service {
 
     /// Returns the only file of this store.
     pub fn record(&self, store: &str) -> anyhow::Result<PathBuf> {
-        let mut files = std::fs::read_dir(self.files.path().join("store").join(store))?;
-        let record = files.find_map(|file| {
-            let path = file.ok()?.path();
-            (path.extension()? == "json").then_some(path)
-        });
-        record.context("the store is empty")
+        self.records(store)?.pop().context("the store is empty")
+    }
+
+    fn records(&self, store: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let files = std::fs::read_dir(self.files.path().join("store").join(store))?;
+        let paths = files.map(|file| Ok(file?.path()));
+        let paths: Vec<PathBuf> = paths.collect::<std::io::Result<_>>()?;
+        let is_record = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+        Ok(paths.into_iter().filter(is_record).collect())
     }
 
     /// Sends a request with these fields, and returns the answer.
@@ -116,11 +120,24 @@ pub async fn open(link: &str) -> anyhow::Result<(StatusCode, String)> {
     Ok((response.status(), response.text().await?))
 }
 
-/// Waits until the expense waits for its decision, and returns where to decide.
+/// Waits until the expense waits for its decision and the store has the tokens of all expenses. Returns where to
+/// decide.
 pub async fn links<W: HasWorkflowDefinition>(
+    service: &Service,
     handle: &WorkflowHandle<Client, W>,
 ) -> anyhow::Result<DecisionLinks> {
     let waits = until_pending(handle, |activity| activity.heartbeat_details.is_some()).await?;
+    // The service sends the heartbeat first, and stores the token after it.
+    eventually("the tokens in the store", async || {
+        for record in service.records("expenses")? {
+            let expense: Value = serde_json::from_slice(&std::fs::read(record)?)?;
+            if expense["task_token"].is_null() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await?;
     let details = waits.heartbeat_details.context("no details")?;
     Ok(serde_json::from_slice(&details.payloads[0].data)?)
 }

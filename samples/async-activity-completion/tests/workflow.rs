@@ -78,7 +78,7 @@ async fn a_person_decides() -> anyhow::Result<()> {
         for (decision, result, in_the_end) in cases {
             let handle = start_expense(env).await?;
             let id = &handle.info().workflow_id;
-            let links = links(&handle).await?;
+            let links = links(service, &handle).await?;
             let status = service.get("/status", &[("id", id)]).await?;
             assert_eq!(status, (StatusCode::OK, "CREATED".to_owned()));
             let (link, other) = match decision {
@@ -125,7 +125,7 @@ async fn strangers_can_do_nothing() -> anyhow::Result<()> {
     with_service(async |env, service| {
         let handle = start_expense(env).await?;
         let id = handle.info().workflow_id.as_str();
-        let links = links(&handle).await?;
+        let links = links(service, &handle).await?;
         let refused = (StatusCode::FORBIDDEN, "ERROR:NOT_SIGNED".to_owned());
         let url = service.url.as_str();
         // The signature of one decision is not that of the other, nor that of another expense.
@@ -208,10 +208,10 @@ async fn strangers_can_do_nothing() -> anyhow::Result<()> {
 /// workflow at once. A completion with nothing does not hang it.
 #[tokio::test]
 async fn fails() -> anyhow::Result<()> {
-    with_service(async |env, _| {
+    with_service(async |env, service| {
         let first = start_expense(env).await?;
         let id = &first.info().workflow_id;
-        links(&first).await?;
+        links(service, &first).await?;
         let second = env.start_json("SampleExpenseWorkflow", &[json!(id)]).await?;
         let error = end(&second).await.unwrap_err();
         assert!(error.contains("answered 409 Conflict: ERROR:ID_ALREADY_EXISTS (ServiceRefused)"), "{error}");
@@ -229,7 +229,7 @@ async fn fails() -> anyhow::Result<()> {
         assert!(error.ends_with("ERROR:INVALID_STATE (ServiceRefused)"), "{error}");
         for value in [None, Some(json!(null)), Some(json!(7)), Some(json!("MAYBE"))] {
             let handle = start_expense(env).await?;
-            links(&handle).await?;
+            links(service, &handle).await?;
             let error = complete(&handle, value).await?;
             let expected = "workflow failed: the decision is neither \"APPROVED\" nor \"REJECTED\" (UnknownDecision)";
             assert_eq!(error, expected);
@@ -243,7 +243,7 @@ async fn fails() -> anyhow::Result<()> {
 /// the service, which learns about the cancellation from its heartbeat, has stopped.
 #[tokio::test]
 async fn cancelled_while_it_waits() -> anyhow::Result<()> {
-    with_service(async |env, _| {
+    with_service(async |env, service| {
         let greeting = env
             .client
             .start_workflow(GreetingWorkflow::run, "World".into(), env.start_options())
@@ -252,7 +252,7 @@ async fn cancelled_while_it_waits() -> anyhow::Result<()> {
         greeting.cancel(Default::default()).await?;
 
         let expense = start_expense(env).await?;
-        let links = links(&expense).await?;
+        let links = links(service, &expense).await?;
         expense.cancel(Default::default()).await?;
         let ended = expense.get_result(Default::default()).await;
         assert!(
@@ -317,7 +317,7 @@ fn inputs() -> [(&'static str, Value); 4] {
 async fn a_token_is_used_once() -> anyhow::Result<()> {
     with_service(async |env, service| {
         let handle = start_expense(env).await?;
-        let links = links(&handle).await?;
+        let links = links(service, &handle).await?;
         open(&links.reject).await?;
         assert_eq!(handle.get_result(Default::default()).await?, "");
         let record: Value = serde_json::from_slice(&std::fs::read(service.record("expenses")?)?)?;

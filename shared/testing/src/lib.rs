@@ -35,8 +35,8 @@ use shared::{BAD_INPUT, ID_TOO_LONG, MAX_ID_BYTES, describe};
 use std::{collections::HashMap, pin::Pin, time::Duration};
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, UntypedWorkflow, Url, WorkflowHandle,
-    WorkflowStartOptions,
+    Client, ClientOptions, ConnectionOptions, GrpcCompression, UntypedWorkflow, Url,
+    WorkflowHandle, WorkflowStartOptions,
 };
 use temporalio_common::{
     HasWorkflowDefinition,
@@ -278,7 +278,9 @@ pub fn raw_json(arguments: &[Value]) -> RawValue {
 /// # Errors
 /// If no server answers there.
 pub async fn connect_to(address: &str, data_converter: DataConverter) -> anyhow::Result<Client> {
-    let connection = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?);
+    // Compression would only cost time within a machine, most of all in unoptimized code.
+    let connection = ConnectionOptions::new(Url::parse(&format!("http://{address}"))?)
+        .grpc_compression(GrpcCompression::None);
     let options = ClientOptions::new("default").data_converter(data_converter);
     Ok(Client::connect(connection.build(), options.build()).await?)
 }

@@ -260,7 +260,11 @@ impl Session<'_> {
         let (client, handle) = (&self.client, &self.handle);
         // The schedule's own policy would skip this workflow if another one has just started.
         let policy = ScheduleOverlapPolicy::AllowAll;
-        let triggered = trigger(client, handle, policy).await?;
+        let mut triggered = trigger(client, handle, policy).await?;
+        if triggered.actions.is_empty() {
+            // The schedule itself has started a workflow in the same second, and ids contain the second.
+            triggered = trigger(client, handle, policy).await?;
+        }
         let first = triggered
             .actions
             .first()
