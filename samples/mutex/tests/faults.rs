@@ -23,6 +23,9 @@ const WORKER: &str = env!("CARGO_BIN_EXE_mutex-worker");
 /// Requesters that wait for the lock at the same time.
 const REQUESTERS: usize = 200;
 
+/// How many of them are started at once. All together would take a busy machine longer than a test waits.
+const AT_ONCE: usize = 25;
+
 /// How long each uses the resource.
 const WORK_MS: u32 = 10;
 
@@ -116,9 +119,12 @@ async fn hundreds_of_contenders() -> anyhow::Result<()> {
     };
     let second: Requester = start(60_000, 2000).await?;
     asked(2).await?;
-    let started = (0..REQUESTERS).map(|_| start(WORK_MS, LEASE_MS));
-    let requesters: Vec<Requester> = try_join_all(started).await?;
-    asked(2 + REQUESTERS).await?;
+    let mut requesters: Vec<Requester> = Vec::new();
+    while requesters.len() < REQUESTERS {
+        let started = (0..AT_ONCE).map(|_| start(WORK_MS, LEASE_MS));
+        requesters.extend(try_join_all(started).await?);
+        asked(2 + requesters.len()).await?;
+    }
     let (gone, waiting) = requesters.split_at(REQUESTERS * 2 / 3);
     try_join_all(gone.iter().map(|one| one.terminate(Default::default()))).await?;
 

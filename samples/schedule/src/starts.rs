@@ -153,7 +153,7 @@ async fn started(
             }
         }
         // Without this pause, the server would be too busy with these requests to start workflows.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(Started { asked, actions })
 }

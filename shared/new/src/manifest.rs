@@ -55,6 +55,15 @@ pub fn table(item: &Item) -> Item {
     item
 }
 
+/// Returns the profiles of the workspace, without what suits only its many small crates.
+pub fn profiles(workspace: &DocumentMut) -> anyhow::Result<Item> {
+    let mut profiles = table(&workspace["profile"]);
+    let dev = profiles["dev"].as_table_mut().context("no profile dev")?;
+    dev.remove("incremental")
+        .context("profile dev is incremental")?;
+    Ok(profiles)
+}
+
 /// Returns a value without the comment above it.
 fn plain(item: Item) -> anyhow::Result<Item> {
     let mut value = item.into_value().ok().context("no value")?;

@@ -5,8 +5,9 @@ use anyhow::Context;
 use std::{fmt::Display, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// Pause between two requests, so that the server is not busy with nothing else.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause before the second request, and the longest pause between two. Otherwise the server would be busy with nothing
+/// else.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
 /// The limit. It is shorter in the tests of this crate, which wait until it has passed.
 const LIMIT: Duration = match cfg!(test) {
@@ -36,11 +37,13 @@ pub async fn eventually<T>(
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let answer = async {
+        let [mut pause, longest] = PAUSES;
         loop {
             if let Some(answer) = ask().await? {
                 return Ok(answer);
             }
-            sleep(PAUSE).await;
+            sleep(pause).await;
+            pause = longest.min(pause * 5 / 4);
         }
     };
     within(what, answer).await
