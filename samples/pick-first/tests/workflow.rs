@@ -144,7 +144,7 @@ async fn a_failed_branch_does_not_win() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let some = json!({"branches": [failing("a", 0), branch("b", 1), branch("c", LONG)]});
         let some = start(&env, "PickFirstWorkflow", some).await?;
-        let all = json!({"branches": [failing("a", 1), failing("b", 0)]});
+        let all = json!({"branches": [failing("a", 3), failing("b", 0)]});
         let all = start(&env, "PickFirstWorkflow", all).await?;
         assert_eq!(end(&some).await?, Ok(json!("Branch b completed")));
         let failed =
@@ -161,10 +161,10 @@ async fn a_failed_branch_does_not_win() -> anyhow::Result<()> {
 async fn the_first_n_of_m_win() -> anyhow::Result<()> {
     with_worker(worker_options, async |env| {
         let branches = json!([
-            branch("a", 2),
+            branch("a", 3),
             failing("b", 0),
             branch("c", LONG),
-            branch("d", 1)
+            branch("d", 0)
         ]);
         let two = start(
             &env,
@@ -172,14 +172,14 @@ async fn the_first_n_of_m_win() -> anyhow::Result<()> {
             json!({"branches": branches, "winners": 2}),
         )
         .await?;
-        let branches = json!([branch("a", LONG), failing("b", 0), failing("c", 1)]);
+        let branches = json!([branch("a", LONG), failing("b", 0), failing("c", 3)]);
         let none = start(
             &env,
             "PickSomeWorkflow",
             json!({"branches": branches, "winners": 2}),
         )
         .await?;
-        let branches = json!([branch("a", 1), branch("b", 0)]);
+        let branches = json!([branch("a", 3), branch("b", 0)]);
         let all = start(
             &env,
             "PickSomeWorkflow",

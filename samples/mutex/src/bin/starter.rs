@@ -6,13 +6,16 @@ use mutex::{
     TASK_QUEUE,
     workflows::{LockWorkflow, OneAtATimeWorkflow, lock_id},
 };
-use shared::{MainResult, StarterArgs, print_result, print_started};
+use shared::{MainResult, StarterArgs, check_id, print_result, print_started};
 use std::{
     num::NonZeroU32,
     time::{Duration, Instant},
 };
 use temporalio_client::{Client, WorkflowHandle, WorkflowStartOptions, errors::WorkflowQueryError};
 use tokio::time::sleep;
+
+/// The resource's id begins with this.
+const PRINTER: &str = "printer-";
 
 /// Starts requesters that want the same resource, and prints when each has had its turn.
 #[derive(Parser)]
@@ -43,7 +46,10 @@ async fn main() -> MainResult {
     let client = args.starter.connect().await?;
     let task_queue = args.starter.task_queue(TASK_QUEUE)?;
     let id = args.starter.workflow_id("requester")?;
-    let resource_id = format!("printer-{}", id.strip_prefix("requester-").unwrap_or(&id));
+    // The ids of the lock and of the other requesters contain it.
+    let room = lock_id(PRINTER).len().max("-4294967295".len());
+    check_id("--workflow-id", &id, room)?;
+    let resource_id = format!("{PRINTER}{}", id.strip_prefix("requester-").unwrap_or(&id));
     let lock = client.get_workflow_handle::<LockWorkflow>(lock_id(&resource_id));
     let began = Instant::now();
     let mut requesters = Vec::new();

@@ -7,7 +7,7 @@ use resource_pool::{
     activities::Iteration,
     workflows::{Holder, PoolInput, ResourcePoolWorkflow, ResourceUserWorkflow, UserInput},
 };
-use shared::{MainResult, StarterArgs, describe, print_result, print_started};
+use shared::{MainResult, StarterArgs, check_id, describe, print_result, print_started};
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
@@ -47,6 +47,8 @@ async fn main() -> MainResult {
     let client = args.starter.connect().await?;
     let task_queue = args.starter.task_queue(TASK_QUEUE)?;
     let pool_id = args.starter.workflow_id("pool")?;
+    // The ids of the users contain it.
+    check_id("--workflow-id", &pool_id, "-user-4294967295".len())?;
     let mut names = ('a'..='z').map(|letter| format!("resource_{letter}"));
     let number = usize::try_from(args.resources)?;
     let input = PoolInput {
