@@ -55,12 +55,14 @@ pub fn table(item: &Item) -> Item {
     item
 }
 
-/// Returns the profiles of the workspace, without what suits only its many small crates.
+/// Returns the profiles of the workspace without the settings for incremental builds, which only suit many small crates.
 pub fn profiles(workspace: &DocumentMut) -> anyhow::Result<Item> {
     let mut profiles = table(&workspace["profile"]);
     let dev = profiles["dev"].as_table_mut().context("no profile dev")?;
-    dev.remove("incremental")
-        .context("profile dev is incremental")?;
+    let packages = dev.get_mut("package").and_then(Item::as_table_mut);
+    let shared = packages.and_then(|packages| packages.remove("shared"));
+    shared.context("no profile of shared")?;
+    dev.remove("incremental").context("no incremental")?;
     Ok(profiles)
 }
 
