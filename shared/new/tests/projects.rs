@@ -13,9 +13,9 @@ use walkdir::WalkDir;
 /// A name that occurs in no sample.
 const NAME: &str = "zed-two";
 
-/// The projects for which this test also calls cargo, which takes longer than everything else: the smallest sample,
-/// one with its own service, and the one with the most crates of `shared`. `make test-new` does it for all.
-const FINISHED: [&str; 3] = ["async-activity-completion", "encryption", "hello"];
+/// The samples for which this test also calls cargo, which takes longer than everything else: the smallest one, one
+/// with a service of its own, and one that encrypts. `make test-new` calls cargo for all samples.
+const FINISHED: [&str; 3] = ["hello", "async-activity-completion", "encryption"];
 
 /// A project has all its files under the new name, and no dependency on the repository.
 #[test]

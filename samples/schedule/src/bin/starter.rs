@@ -262,7 +262,8 @@ impl Session<'_> {
         let policy = ScheduleOverlapPolicy::AllowAll;
         let mut triggered = trigger(client, handle, policy).await?;
         if triggered.actions.is_empty() {
-            // The schedule itself has started a workflow in the same second, and ids contain the second.
+            // If the schedule itself starts a workflow in the same second, both would have the same id, and the server
+            // drops this one.
             triggered = trigger(client, handle, policy).await?;
         }
         let first = triggered
