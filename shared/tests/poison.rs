@@ -52,8 +52,8 @@ fn worker_options(task_queue: &str) -> Result<WorkerOptions, WorkflowRegistratio
         .build())
 }
 
-/// Long enough for a payload of a megabyte in both directions on a busy machine.
-const WITHIN: Duration = Duration::from_secs(30);
+/// Long enough for a payload of a megabyte in both directions.
+const WITHIN: Duration = Duration::from_secs(10);
 
 const MIB: usize = 1024 * 1024;
 

@@ -35,9 +35,7 @@ fn run() -> anyhow::Result<()> {
         return sample::create(&root, &name, &dir);
     }
     let request = request::Request::check(&root, &from, &name, &dir)?;
-    // Set by tests that look only at the files of a project, because cargo takes longer than everything else.
-    let finished = std::env::var_os("WITHOUT_CARGO").is_none();
-    project::create(&root, &request, finished)?;
+    project::create(&root, &request)?;
     eprintln!("created  {dir}");
     eprintln!("next     cd {} && make test && make run", quoted(&dir));
     Ok(())

@@ -58,20 +58,17 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("temporal-cli", "temporal-cli"),
 ];
 
-/// Creates the project in a temporary folder beside its destination, and moves it there when it is complete. Without
-/// `finished`, `Cargo.lock` still has the packages of all samples, and the code is not formatted.
+/// Creates the project in a temporary folder beside its destination, and moves it there when it is complete.
 ///
 /// # Errors
 /// If a file cannot be read or written, or if cargo refuses the project. Nothing is left behind then.
-pub fn create(root: &Path, request: &Request, finished: bool) -> anyhow::Result<()> {
+pub fn create(root: &Path, request: &Request) -> anyhow::Result<()> {
     let parent = request.dir.parent().context("DIR has no folder above it")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let half = Half(parent.join(format!(".{}.new-{}", request.name, std::process::id())));
     fs::create_dir(&half.0).with_context(|| format!("cannot make {}", half.0.display()))?;
     Project::new(root, request, &half.0)?.write()?;
-    if finished {
-        finish(&half.0)?;
-    }
+    finish(&half.0)?;
     fs::rename(&half.0, &request.dir)
         .with_context(|| format!("cannot move the project to {}", request.dir.display()))
 }

@@ -64,16 +64,9 @@ pub fn free_address() -> anyhow::Result<String> {
 
 /// Does the same as `make new`, but with the binary that is already built.
 pub fn new_project(from: &str, name: &str, dir: &Path) -> std::io::Result<Output> {
-    creating(from, name, dir).output()
-}
-
-/// Does the same as [`new_project`] without its last steps, for which it calls cargo.
-pub fn new_project_without_cargo(from: &str, name: &str, dir: &Path) -> std::io::Result<Output> {
-    creating(from, name, dir).env("WITHOUT_CARGO", "1").output()
-}
-
-fn creating(from: &str, name: &str, dir: &Path) -> Command {
-    let mut command = outside(env!("CARGO_BIN_EXE_new-project"), &root());
-    command.env("FROM", from).env("NAME", name).env("DIR", dir);
-    command
+    outside(env!("CARGO_BIN_EXE_new-project"), &root())
+        .env("FROM", from)
+        .env("NAME", name)
+        .env("DIR", dir)
+        .output()
 }

@@ -1,9 +1,6 @@
 //! Creates a project from every sample, without building it, and tests which requests are refused.
 
-use crate::common::{
-    FOLDER, free_address, new_project, new_project_without_cargo, outside, patterns, root,
-    temporal_cli,
-};
+use crate::common::{FOLDER, free_address, new_project, outside, patterns, root, temporal_cli};
 use anyhow::{Context, ensure};
 use regex::Regex;
 use std::{collections::BTreeSet, path::Path, sync::Mutex};
@@ -12,10 +9,6 @@ use walkdir::WalkDir;
 
 /// A name that occurs in no sample.
 const NAME: &str = "zed-two";
-
-/// The samples for which this test also calls cargo, which takes longer than everything else: the smallest one, one
-/// with a service of its own, and one that encrypts. `make test-new` calls cargo for all samples.
-const FINISHED: [&str; 3] = ["hello", "async-activity-completion", "encryption"];
 
 /// A project has all its files under the new name, and no dependency on the repository.
 #[test]
@@ -45,12 +38,7 @@ fn every_sample_becomes_a_project() -> anyhow::Result<()> {
 }
 
 fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
-    let finished = FINISHED.contains(&pattern);
-    let create = match finished {
-        true => new_project,
-        false => new_project_without_cargo,
-    };
-    let made = create(pattern, NAME, dir)?;
+    let made = new_project(pattern, NAME, dir)?;
     let said = String::from_utf8(made.stderr)?;
     ensure!(made.status.success(), "{said}");
     ensure!(said.starts_with("created  "), "{said}");
@@ -78,10 +66,7 @@ fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     ensure!((accepts, takes_keys) == (encrypts, encrypts), "{compose}");
     names_are_new(pattern, dir)?;
     commands_are_there(dir)?;
-    match finished {
-        true => versions_are_ours(dir),
-        false => cargo_reads_the_manifests(dir),
-    }
+    versions_are_ours(dir)
 }
 
 /// Checks that a project has no name of the sample, no path into the repository, nothing that it inherits from a
@@ -137,15 +122,6 @@ fn commands_are_there(dir: &Path) -> anyhow::Result<()> {
         let known = makefile.contains(&target) || &found[1] == "new";
         ensure!(known, "the README says `make {}`", &found[1]);
     }
-    Ok(())
-}
-
-/// Checks that cargo accepts every manifest of the project.
-fn cargo_reads_the_manifests(dir: &Path) -> anyhow::Result<()> {
-    let read = outside("cargo", dir)
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .output()?;
-    ensure!(read.status.success(), "{}", String::from_utf8(read.stderr)?);
     Ok(())
 }
 

@@ -87,7 +87,9 @@ async fn main() -> MainResult {
                 held = until_held(&pool) => held?,
                 ended = user.get_result(Default::default()) => {
                     ended?;
-                    Err(anyhow!("the first user was done before it could be terminated"))?;
+                    Err(anyhow!(
+                        "the first user was done before it could be terminated: give the worker a larger --use-ms"
+                    ))?;
                 }
             }
             user.terminate(Default::default()).await?;
