@@ -479,8 +479,12 @@ async fn fire_when_they_should() -> anyhow::Result<()> {
         let env = scene("failing-workflow-tasks");
         let load = async {
             loop {
-                start(&env, "NoSuchWorkflow", &[]).await?;
+                let handle = env
+                    .start_json::<UntypedWorkflow>("NoSuchWorkflow", &[])
+                    .await?;
                 sleep(Duration::from_secs(3)).await;
+                // Each failed workflow task evicts its workflow, and many of them would also mean a small cache.
+                handle.terminate(Default::default()).await?;
             }
         };
         check_process(&server, &env, load.boxed_local(), &["WorkflowTasksFail"]).await

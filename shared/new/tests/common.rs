@@ -52,13 +52,13 @@ pub fn temporal_cli() -> anyhow::Result<String> {
 }
 
 /// Returns a free address for the project's server. The ports for its Web UI and its metrics, a thousand and two thousand
-/// above, are free, too.
+/// above, are free, too. All are below the ports of the repository's tests, which run beside these.
 pub fn free_address() -> anyhow::Result<String> {
     let free = |port: &u16| {
         let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         bind(*port) && bind(port + 1000) && bind(port + 2000)
     };
-    let port = (20_000..30_000).rev().step_by(7).find(free);
+    let port = (10_000..18_000).rev().step_by(7).find(free);
     Ok(format!("localhost:{}", port.context("no free port")?))
 }
 

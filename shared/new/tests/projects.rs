@@ -14,6 +14,7 @@ const NAME: &str = "zed-two";
 #[test]
 fn every_sample_becomes_a_project() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
+    let ours = packages(&root().join("Cargo.lock"))?;
     let (queue, failures) = (Mutex::new(patterns()?.into_iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -21,7 +22,7 @@ fn every_sample_becomes_a_project() -> anyhow::Result<()> {
                 loop {
                     let next = queue.lock().expect("no panic").next();
                     let Some(pattern) = next else { return };
-                    let taken = take(&pattern, &folder.path().join(&pattern));
+                    let taken = take(&pattern, &folder.path().join(&pattern), &ours);
                     if let Err(error) = taken {
                         let mut failures = failures.lock().expect("no panic");
                         failures.push(format!("{pattern}: {error:#}"));
@@ -37,7 +38,7 @@ fn every_sample_becomes_a_project() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
+fn take(pattern: &str, dir: &Path, ours: &BTreeSet<String>) -> anyhow::Result<()> {
     let made = new_project(pattern, NAME, dir)?;
     let said = String::from_utf8(made.stderr)?;
     ensure!(made.status.success(), "{said}");
@@ -66,7 +67,7 @@ fn take(pattern: &str, dir: &Path) -> anyhow::Result<()> {
     ensure!((accepts, takes_keys) == (encrypts, encrypts), "{compose}");
     names_are_new(pattern, dir)?;
     commands_are_there(dir)?;
-    versions_are_ours(dir)
+    versions_are_ours(dir, ours)
 }
 
 /// Checks that a project has no name of the sample, no path into the repository, nothing that it inherits from a
@@ -125,21 +126,20 @@ fn commands_are_there(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns name and version of each package from a registry in a lock file.
+fn packages(lock: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let lock: DocumentMut = std::fs::read_to_string(lock)?.parse()?;
+    let packages = lock["package"].as_array_of_tables().context("packages")?;
+    let from_a_registry = packages.iter().filter(|p| p.contains_key("source"));
+    Ok(from_a_registry
+        .map(|package| format!("{} {}", package["name"], package["version"]))
+        .collect())
+}
+
 /// Checks that the project has the package versions that were tested here, and no unneeded packages.
-fn versions_are_ours(dir: &Path) -> anyhow::Result<()> {
-    let packages = |file: &Path| -> anyhow::Result<BTreeSet<String>> {
-        let lock: DocumentMut = std::fs::read_to_string(file)?.parse()?;
-        let packages = lock["package"].as_array_of_tables().context("packages")?;
-        let from_a_registry = packages.iter().filter(|p| p.contains_key("source"));
-        Ok(from_a_registry
-            .map(|package| format!("{} {}", package["name"], package["version"]))
-            .collect())
-    };
-    let (ours, theirs) = (
-        packages(&root().join("Cargo.lock"))?,
-        packages(&dir.join("Cargo.lock"))?,
-    );
-    let other = Vec::from_iter(theirs.difference(&ours));
+fn versions_are_ours(dir: &Path, ours: &BTreeSet<String>) -> anyhow::Result<()> {
+    let theirs = packages(&dir.join("Cargo.lock"))?;
+    let other = Vec::from_iter(theirs.difference(ours));
     ensure!(other.is_empty(), "other versions: {other:?}");
     ensure!(theirs.len() < ours.len(), "the lock file was not pruned");
     Ok(())
