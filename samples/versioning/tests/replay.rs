@@ -1,5 +1,6 @@
 //! Replays recorded histories of every stage with the code of every stage, and with mutants.
 
+use anyhow::Context;
 use clap::ValueEnum;
 use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::workflow_replayer::{
@@ -23,16 +24,13 @@ where
     <W::Run as WorkflowDefinition>::Input: Send,
 {
     let options = WorkflowReplayerOptions::new().register_workflow::<W>()?;
-    let histories = expected
-        .iter()
-        .map(|(stage, _)| history(format!("tests/histories/OrderWorkflow-{stage}.json")))
-        .collect::<Result<Vec<_>, _>>()?;
-    let results = WorkflowReplayer::new(options.build())?
-        .replay_workflows(histories)
-        .await?;
-    assert_eq!(results.len(), expected.len());
-    for (result, (stage, expected)) in results.into_iter().zip(expected) {
-        match (result.replay_failure, expected) {
+    let replayer = WorkflowReplayer::new(options.build())?;
+    for (stage, expected) in expected {
+        let history = history(format!("tests/histories/OrderWorkflow-{stage}.json"))?;
+        // One at a time. The SDK's replayer caches a single workflow, and one that had to make room for the next
+        // counts as accepted.
+        let result = replayer.replay_workflows([history]).await?.pop();
+        match (result.context("no result")?.replay_failure, expected) {
             (None, Ok(())) => {}
             (Some(WorkflowReplayFailure::Nondeterminism { message }), Err(reason)) => {
                 let expected = format!("[TMPRL1100] Nondeterminism error: {reason}");
