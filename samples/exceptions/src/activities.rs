@@ -103,7 +103,7 @@ impl DataActivities {
         };
         if input.should_fail && input.trouble == Trouble::TooSlow {
             // Longer than the timeout that the workflow sets. The server ignores the late result.
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         process(input, details.attempt).map_err(|error| failure(error, details).into())
     }

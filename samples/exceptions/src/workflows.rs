@@ -86,7 +86,7 @@ impl TypedErrorsWorkflow {
             should_fail: true,
             trouble,
         };
-        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(2))
+        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1))
             .retry_policy(retry_policy())
             .build();
         ctx.execute_activity(DataActivities::process_data, input, options)

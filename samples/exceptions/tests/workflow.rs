@@ -190,7 +190,7 @@ async fn a_timeout_is_retried_and_is_a_cause() -> anyhow::Result<()> {
         let (_, causes) = failure(&handle).await?;
         assert_eq!(causes[0].attempt, Some(3));
         assert_eq!(causes[1].what, "timeout StartToClose");
-        check_activity_options(&handle, Duration::from_secs(2)).await
+        check_activity_options(&handle, Duration::from_secs(1)).await
     })
     .await
 }

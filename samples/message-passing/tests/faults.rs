@@ -6,12 +6,8 @@ use message_passing::{
     language::Language,
     workflows::{GreetingWorkflow, SetLanguage},
 };
-use std::time::Duration;
 use temporalio_client::{Client, WorkflowExecuteUpdateOptions, WorkflowHandle};
-use testing::{
-    TestEnv, activity_types, address, eventually, faults::WorkerProcess, forget_cache, within,
-};
-use tokio::time::timeout;
+use testing::{TestEnv, activity_types, address, faults::WorkerProcess, forget_cache, within};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_message-passing-worker");
 
@@ -45,16 +41,12 @@ async fn the_next_worker_has_the_state() -> anyhow::Result<()> {
     forget_cache(&env.client, &id).await?;
 
     let _second = start()?;
-    // The server may give a query to the worker that was just killed, and then it is lost.
-    let language = eventually("the language", async || {
-        let method = GreetingWorkflow::get_language;
-        let language = handle.query(method, ().into(), Default::default());
-        Ok(timeout(Duration::from_secs(5), language)
-            .await
-            .ok()
-            .transpose()?)
-    });
-    let language = language.await?;
+    let language = handle.query(
+        GreetingWorkflow::get_language,
+        ().into(),
+        Default::default(),
+    );
+    let language = within("the language", async { Ok(language.await?) }).await?;
     assert_eq!(language, Language::Hindi);
     assert_eq!(set().await?, Language::English);
     let approve = GreetingWorkflow::approve;
