@@ -22,7 +22,10 @@ use temporalio_client::{
 };
 use temporalio_common::protos::temporal::api::{
     enums::v1::{
-        EventType::{ActivityTaskCancelRequested, ActivityTaskStarted, WorkflowTaskCompleted},
+        EventType::{
+            ActivityTaskCancelRequested, ActivityTaskStarted, ActivityTaskTimedOut,
+            WorkflowTaskCompleted,
+        },
         PendingActivityState,
     },
     workflow::v1::PendingActivityInfo,
@@ -283,15 +286,21 @@ async fn after_each_change(kind: Kind, directory: &Path) -> anyhow::Result<usize
     Ok(hits.len())
 }
 
-/// Waits until a history has this many events. Returns false if it ended before.
+/// Waits until a history has this many events. Returns false if the saga lost a step, and therefore ended before.
 async fn has_events(saga: &Handle, count: usize) -> anyhow::Result<bool> {
     let options = WorkflowFetchHistoryOptions::builder().wait_new_event(true);
     let mut history = saga.fetch_history(options.build());
     let reached = async {
+        let mut types = Vec::new();
         for _ in 0..count {
-            if history.try_next().await?.is_none() {
+            let Some(event) = history.try_next().await? else {
+                ensure!(
+                    types.contains(&ActivityTaskTimedOut),
+                    "ended before: {types:?}"
+                );
                 return Ok(false);
-            }
+            };
+            types.push(event.event_type());
         }
         Ok(true)
     };
