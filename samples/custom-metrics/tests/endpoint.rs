@@ -417,17 +417,20 @@ async fn unknown_types_share_a_label() -> anyhow::Result<()> {
     let ours = format!(
         "activity_schedule_to_start_latency_count{{activity_type=\"reserve_stock\",workflow_type=\"{UNKNOWN}\"}}"
     );
+    let mut theirs = [0, 0];
     let page = timeout(TEST_TIMEOUT, async {
         loop {
             let page = Scrape::read(worker.metrics).await?;
-            let theirs = [&foreign, &unknown].map(|types| count_series(&page, types, "temporal_"));
+            theirs = [&foreign, &unknown].map(|types| count_series(&page, types, "temporal_"));
             if theirs == [50 * 20, 50 * 12] {
                 return anyhow::Ok(page);
             }
             sleep(Duration::from_millis(50)).await;
         }
     });
-    let page = page.await.context("the SDK has other series now")??;
+    let page = page
+        .await
+        .with_context(|| format!("the SDK has other series now: {theirs:?}"))??;
     assert_eq!(page.get(&ours), Some(50.0));
     let all = [foreign.as_slice(), unknown.as_slice()].concat();
     assert_eq!(count_series(&page, &all, "activity_"), 0);
