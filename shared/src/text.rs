@@ -37,6 +37,10 @@ fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
 
 /// Whether a terminal obeys the character instead of showing it.
 pub(crate) fn is_control(c: char) -> bool {
+    // Quicker, and most of a long text is ASCII.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     let changes_direction = ['\u{61c}', '\u{200e}', '\u{200f}'].contains(&c)
         || ('\u{202a}'..='\u{202e}').contains(&c)
         || ('\u{2066}'..='\u{2069}').contains(&c);

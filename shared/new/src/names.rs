@@ -231,7 +231,7 @@ pub fn tokens(source: &str) -> anyhow::Result<TokenStream> {
     source.parse().map_err(|error| anyhow!("no Rust: {error}"))
 }
 
-/// Returns the words that a file uses as modules or crates: those before `::`, and those after `mod`.
+/// Returns the words that Rust source uses as modules or crates: those before `::`, and those after `mod`.
 pub fn modules(source: &str) -> anyhow::Result<Vec<String>> {
     let rule = Regex::new(r"\b([a-z_][a-z0-9_]*)\s*::|\bmod ([a-z_][a-z0-9_]*)")?;
     let word = |found: Captures<'_>| {

@@ -71,12 +71,14 @@ impl Request {
 
 /// Returns the words before `::` or after `mod` in a sample. The new crate cannot have one of these names.
 fn modules(root: &Path, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
-    let mut modules = BTreeSet::new();
+    let mut sources = String::new();
     for file in files(&root.join("samples").join(pattern))? {
         if file.extension().is_some_and(|extension| extension == "rs") {
-            modules.extend(names::modules(&read(&file)?)?);
+            sources += &read(&file)?;
+            sources.push('\n');
         }
     }
+    let mut modules = BTreeSet::from_iter(names::modules(&sources)?);
     modules.remove(&pattern.replace('-', "_"));
     Ok(modules)
 }

@@ -1,6 +1,7 @@
 //! Tests `docker-compose.yml` and its files: old and new versions of Compose read it, it opens no port to the network,
 //! and its servers have the same settings as those of `shared/scripts/server`. No test needs a Docker engine.
 
+use crate::temporal_cli;
 use anyhow::{Context, ensure};
 use regex::Regex;
 use std::{
@@ -272,10 +273,7 @@ fn the_script_says_why_it_cannot_start() -> anyhow::Result<()> {
 /// The script creates the namespace, leaves an existing one as it is, and fails if no server answers.
 #[test]
 fn the_namespace_is_created_once() -> anyhow::Result<()> {
-    let cli = outside("shared/scripts/temporal-cli")
-        .current_dir(root())
-        .output()?;
-    let cli = PathBuf::from(String::from_utf8(cli.stdout)?.trim());
+    let cli = temporal_cli()?;
     let path = format!(
         "{}:{}",
         directory("cli", &[("temporal", &cli)])?,

@@ -1,10 +1,11 @@
 //! Tests `shared/scripts`, through `make`: what they start, what they refuse, and what they leave behind. The tests run
 //! in a checkout whose path has every character that a shell, make, JSON or a URL could misread.
 
-use crate::{CHECKOUT, GATEWAY, alone};
+use crate::{CHECKOUT, GATEWAY, alone, temporal_cli};
 use anyhow::{Context, anyhow, ensure};
 use shared::SHUTDOWN_LIMIT;
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -19,7 +20,7 @@ use std::{
         atomic::{AtomicU16, Ordering},
     },
 };
-use testing::{outside, root};
+use testing::{binaries, outside, root};
 use uuid::Uuid;
 
 /// Name of the checkout's folder. It has no `%`, because rust-lld cannot write to a path with a `%`.
@@ -69,11 +70,20 @@ fn bystanders(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect())
 }
 
+/// Makes `make` build the binaries that it runs, although `make test` has just built them.
+const BUILD: (&str, &str) = ("SAMPLE_BINARIES", "");
+
+/// Returns the variable that makes `make` run the binaries of `make test`.
+fn built() -> Option<(&'static str, OsString)> {
+    Some((BUILD.0, std::env::var_os("TEST_BINARIES")?))
+}
+
 /// Returns a command that runs `make` in the checkout, with `CDPATH` set, which makes `cd` print its destination.
 fn command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Command> {
     let mut make = outside("make");
     make.args(arguments)
         .env("CDPATH", ".")
+        .envs(built())
         .envs(variables.iter().copied())
         .current_dir(checkout()?);
     Ok(make)
@@ -165,6 +175,10 @@ fn the_server_starts_once_and_stops() -> anyhow::Result<()> {
     ensure!(ok && said.contains("(started)"), "{said}");
     let (ok, said) = make(&["server"], &at)?;
     ensure!(ok && said.contains("(running)"), "{said}");
+    let other = [at[0], ("TEMPORAL_NAMESPACE", "other")];
+    let (ok, said) = make(&["server"], &other)?;
+    let why = "is taken, and not by a Temporal server with the namespace other";
+    ensure!(!ok && said.contains(why), "{said}");
 
     let state = checkout()?.join(".temporal");
     let pid = fs::read_to_string(state.join(format!("server-{port}.pid")))?;
@@ -444,7 +458,7 @@ exec "{cargo}" "${{arguments[@]}}""#,
     );
     script(&folder.join("cargo"), &wrapper)?;
     let path = format!("{}:{path}", folder.display());
-    let at = [("TEMPORAL_ADDRESS", address), ("PATH", &path)];
+    let at = [("TEMPORAL_ADDRESS", address), ("PATH", &path), BUILD];
     let released = |arguments: &[&str]| -> anyhow::Result<bool> {
         let (ok, said) = make(arguments, &at)?;
         ensure!(ok, "{said}");
@@ -603,6 +617,8 @@ fn a_frozen_server_does_not_get_its_worker_killed() -> anyhow::Result<()> {
     let state = checkout.join(".temporal");
     ensure!(
         script_of(&checkout, "server", &["start"], &address)
+            // Otherwise this checkout would download its own.
+            .env("TEMPORAL_CLI", temporal_cli()?)
             .status()?
             .success(),
         "no server"
@@ -616,6 +632,7 @@ fn a_frozen_server_does_not_get_its_worker_killed() -> anyhow::Result<()> {
 
     let arguments = ["run", "hello", "--task-queue", "nobody-polls-this"];
     let mut run = script_of(&checkout, "sample", &arguments, &address)
+        .envs(built())
         .stderr(Stdio::piped())
         .spawn()?;
     let stderr = BufReader::new(run.stderr.take().context("piped")?);
@@ -667,25 +684,14 @@ impl Secured {
     fn start() -> anyhow::Result<Self> {
         let (ok, said) = make(&["certs"], &[])?;
         ensure!(ok, "{said}");
-        let built = outside("cargo")
-            .args(["build", "--quiet", "--bin", "mtls-gateway"])
-            .current_dir(checkout()?)
-            .status()?;
-        ensure!(built.success(), "no gateway");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
         let port = free_ports()?.0.local_addr()?.port();
-        let mut gateway = outside(
-            &checkout()?
-                .join(target)
-                .join("debug/mtls-gateway")
-                .to_string_lossy(),
-        )
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(["--target", testing::address()?])
-        .current_dir(checkout()?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+        let mut gateway = outside(&binaries()?.join("mtls-gateway").to_string_lossy())
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--target", testing::address()?])
+            .current_dir(checkout()?)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
         let stdout = BufReader::new(gateway.stdout.take().context("piped")?);
         ensure!(stdout.lines().next().is_some(), "the gateway ended");
         Ok(Self { gateway, port })
@@ -769,7 +775,7 @@ fn sidecars_stop_with_the_worker() -> anyhow::Result<()> {
     let (_, port) = address.rsplit_once(':').context("a port")?;
     let port: u16 = port.parse::<u16>()? + 10;
     let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-    let (ok, said) = make(&["run-mtls"], &at)?;
+    let (ok, said) = make(&["run-mtls"], &[at[0], BUILD])?;
     ensure!(ok && said.contains("\ngateway  "), "{said}");
     ensure!(!listens(), "the gateway runs on after a run");
 
