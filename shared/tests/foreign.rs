@@ -32,7 +32,7 @@ use temporalio_sdk::{
     WorkflowRegistrationError, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
-use testing::{TestEnv, bad_input, events, raw_json, until, with_worker};
+use testing::{TestEnv, bad_input, events, eventually, raw_json, until, with_worker};
 
 fn payload(encoding: &str, data: &str) -> Payload {
     Payload {
@@ -90,7 +90,8 @@ impl AwaitsGo {
         ctx: &mut WorkflowContext<Self>,
         activity: Input<String>,
     ) -> WorkflowResult<Option<String>> {
-        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(60))
+        // Short, because a task that is lost on its way to the poller is given out again only after it.
+        let options = ActivityOptions::with_start_to_close_timeout(Duration::from_secs(5))
             .task_queue(format!("{}-go", ctx.task_queue()))
             .build();
         match activity.decode(ctx)?.as_str() {
@@ -220,12 +221,16 @@ async fn complete_activity(env: &TestEnv, result: Option<Payload>) -> anyhow::Re
         identity: "go".to_owned(),
         ..Default::default()
     };
-    let polled = client
-        .poll_activity_task_queue(request.into_request())
-        .await?;
+    let task_token = eventually("an activity of `go`", async || {
+        let polled = client.poll_activity_task_queue(request.clone().into_request());
+        let token = polled.await?.into_inner().task_token;
+        // A poll that ends without a task has no token.
+        Ok((!token.is_empty()).then_some(token))
+    })
+    .await?;
     let request = RespondActivityTaskCompletedRequest {
         namespace: client.namespace(),
-        task_token: polled.into_inner().task_token,
+        task_token,
         result: payloads(result),
         identity: "go".to_owned(),
         ..Default::default()
@@ -255,15 +260,18 @@ where
         identity: "go".to_owned(),
         ..Default::default()
     };
-    let polled = client
-        .poll_workflow_task_queue(request.into_request())
-        .await?;
+    let task_token = eventually("a workflow of `go`", async || {
+        let polled = client.poll_workflow_task_queue(request.clone().into_request());
+        let token = polled.await?.into_inner().task_token;
+        Ok((!token.is_empty()).then_some(token))
+    })
+    .await?;
     let command = CompleteWorkflowExecutionCommandAttributes {
         result: payloads(result),
     };
     let request = RespondWorkflowTaskCompletedRequest {
         namespace: client.namespace(),
-        task_token: polled.into_inner().task_token,
+        task_token,
         commands: vec![Command {
             command_type: CommandType::CompleteWorkflowExecution.into(),
             attributes: Some(Attributes::CompleteWorkflowExecutionCommandAttributes(

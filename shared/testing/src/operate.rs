@@ -1,7 +1,7 @@
 //! Does to a running activity what operators do with `temporal activity …` or in the Web UI, and answers for an
 //! activity like a worker in another language.
 
-use super::{TestEnv, forget_cache, raw_json, until};
+use super::{TestEnv, eventually, forget_cache, raw_json, until};
 use serde_json::Value;
 use std::time::Duration;
 use temporalio_client::{
@@ -143,10 +143,16 @@ pub async fn fail_activity(
         }),
         ..Default::default()
     };
-    let polled = client.poll_activity_task_queue(poll.into_request()).await?;
+    let task_token = eventually("an activity to fail", async || {
+        let polled = client.poll_activity_task_queue(poll.clone().into_request());
+        let token = polled.await?.into_inner().task_token;
+        // A poll that ends without a task has no token.
+        Ok((!token.is_empty()).then_some(token))
+    })
+    .await?;
     let failed = RespondActivityTaskFailedRequest {
         namespace: client.namespace(),
-        task_token: polled.into_inner().task_token,
+        task_token,
         failure: Some(Failure {
             message: "failed by another worker".to_owned(),
             failure_info: Some(FailureInfo::ApplicationFailureInfo(

@@ -224,7 +224,7 @@ fn commands_print_what_is_documented() -> anyhow::Result<()> {
     let (queue, failures) = (Mutex::new(readmes.into_iter()), Mutex::new(Vec::new()));
     // Commands mostly wait, so several of them run side by side.
     std::thread::scope(|scope| {
-        for _ in 0..5 {
+        for _ in 0..7 {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().expect("no panic").next();

@@ -533,6 +533,7 @@ fn hard_words_are_refused() -> anyhow::Result<()> {
 /// and if the server does not know the workflow.
 #[test]
 fn a_replay_says_why_it_fails() -> anyhow::Result<()> {
+    let _alone = alone(&CHECKOUT);
     let address = testing::address()?;
     for (argument, why) in [
         ("ID=", "say what to replay: FILE="),
