@@ -135,12 +135,15 @@ impl ServiceClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use tokio::net::TcpSocket;
 
     /// If the service is down, the attempt fails with its URL, and is retried.
     #[tokio::test]
     async fn retries_if_the_service_is_down() -> anyhow::Result<()> {
-        let gone = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        // Bound, so that no other process gets the port. It does not listen.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let gone = socket.local_addr()?;
         let files = tempfile::tempdir()?;
         let key = Key::read_or_create(&files.path().join("key"))?;
         let client = ServiceClient::new(format!("http://{gone}").parse()?, key.into())?;

@@ -116,7 +116,7 @@ mod tests {
     use temporalio_sdk::testing::{
         ActivityEnvironment, ActivityEnvironmentError, TestActivityInfoOptions,
     };
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     fn world() -> ComposeGreetingInput {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
@@ -192,7 +192,10 @@ mod tests {
     /// not.
     #[tokio::test]
     async fn retries_all_errors_except_4xx() -> anyhow::Result<()> {
-        let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        // Bound, so that no other process gets the port. It does not listen.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let gone = socket.local_addr()?;
         let (message, retried) = failure(&format!("http://{gone}/greetings")).await?;
         let expected = format!("http://{gone}/greetings does not answer: ");
         assert!(message.starts_with(&expected), "{message}");

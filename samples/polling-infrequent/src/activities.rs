@@ -84,7 +84,7 @@ mod tests {
     use polled_service::PolledService;
     use std::net::Ipv4Addr;
     use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     fn world() -> ComposeGreetingInput {
         let (greeting, name) = ("Hello".to_owned(), "World".to_owned());
@@ -128,7 +128,10 @@ mod tests {
     /// not. None of these failures is benign.
     #[tokio::test]
     async fn retries_all_errors_except_4xx() -> anyhow::Result<()> {
-        let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        // Bound, so that no other process gets the port. It does not listen.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let gone = socket.local_addr()?;
         let gone = format!("http://{gone}/greetings");
         // This one accepts connections and never answers.
         let mute_listener = TcpListener::bind("127.0.0.1:0").await?;
