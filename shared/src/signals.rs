@@ -35,8 +35,10 @@ impl Signal {
 
     /// Ends this process at once, with one line on stderr and [`Signal::exit_status`].
     pub fn end_process(self) -> ! {
+        // Locked until the end, so that no other thread logs a line after this one.
+        let mut stderr = io::stderr().lock();
         // Not `eprintln!`, which panics when nobody reads stderr any more.
-        let _ = writeln!(io::stderr(), "Error: stopped by {self}");
+        let _ = writeln!(stderr, "Error: stopped by {self}");
         std::process::exit(self.exit_status())
     }
 }

@@ -127,7 +127,7 @@ impl Process1 {
     }
 
     /// Sends a signal, and checks that the process ends with the right exit status, without a result, and with one line
-    /// that says why. Another thread may still log a line after it.
+    /// that says why.
     async fn ends_by(&mut self, signal: &str) -> anyhow::Result<()> {
         let (code, why) = match signal {
             "INT" => (130, "Error: stopped by Ctrl-C"),
@@ -135,9 +135,10 @@ impl Process1 {
         };
         self.signal(signal).await?;
         let (status, stdout, stderr) = self.end().await?;
-        let errors = stderr.iter().filter(|line| line.starts_with("Error: "));
         ensure!(
-            status == Some(code) && stdout.is_empty() && errors.eq([why]),
+            status == Some(code)
+                && stdout.is_empty()
+                && stderr.last().is_some_and(|line| line == why),
             "{} after SIG{signal}: {status:?}, {stdout:?}, {stderr:?}",
             self.name
         );
